@@ -1,0 +1,1 @@
+"""Reference networks as plain PyTorch with their ONNX export, and the quick start model."""

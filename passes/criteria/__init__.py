@@ -1,0 +1,1 @@
+"""What the removal of a unit costs, one criterion a file."""

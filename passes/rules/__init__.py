@@ -1,0 +1,1 @@
+"""How channel labels travel through an op family, one family a file."""

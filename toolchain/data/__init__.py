@@ -1,0 +1,1 @@
+"""Samples, splits and metrics: what accuracy is measured on, and how."""

@@ -1,0 +1,81 @@
+"""The errors a user can meet, one tree, each with its exit code.
+
+    PrunecError                 1   internal error
+    ├── UsageError              2   an option, a path, the data: the call is wrong
+    │   └── DataError           2   the data does not fit the model
+    ├── ModelError              3   the model is broken, unsupported, or has nothing to prune
+    ├── BudgetMissed            4   the budget was not met
+    ├── AccuracyFloorMissed     5   the accuracy floor was not met
+    ├── EnvironmentMissing      6   no GPU, a library that is absent or of the wrong version
+    └── TooNoisy                7   the machine is too noisy to decide
+    (interrupted)             130
+
+An error says what happened, where (node, op, tensor, axis, path), why, and what to do.
+"""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the process returns to its caller."""
+
+    MET = 0
+    INTERNAL = 1
+    USAGE = 2
+    MODEL = 3
+    BUDGET_MISSED = 4
+    ACCURACY_MISSED = 5
+    ENVIRONMENT = 6
+    TOO_NOISY = 7
+    INTERRUPTED = 130
+
+
+class PrunecError(Exception):
+    """An error of this tool: what happened (with where and why), and what to do about it."""
+
+    exit_code = ExitCode.INTERNAL
+
+    def __init__(self, what: str, *, hint: str = "") -> None:
+        super().__init__(f"{what}; {hint}" if hint else what)
+        self.what = what
+        self.hint = hint
+
+
+class UsageError(PrunecError):
+    """The call is wrong: an option, a path, a file."""
+
+    exit_code = ExitCode.USAGE
+
+
+class DataError(UsageError):
+    """The data does not fit the model, or cannot be read."""
+
+
+class ModelError(PrunecError):
+    """The model is broken, unsupported, or has nothing that can be pruned."""
+
+    exit_code = ExitCode.MODEL
+
+
+class BudgetMissed(PrunecError):
+    """The budget was not met; what was found is in the report."""
+
+    exit_code = ExitCode.BUDGET_MISSED
+
+
+class AccuracyFloorMissed(PrunecError):
+    """The accuracy fell through the floor; what was found is in the report."""
+
+    exit_code = ExitCode.ACCURACY_MISSED
+
+
+class EnvironmentMissing(PrunecError):
+    """The machine lacks what the target needs."""
+
+    exit_code = ExitCode.ENVIRONMENT
+
+
+class TooNoisy(PrunecError):
+    """The measurement's interval did not become narrow enough to decide."""
+
+    exit_code = ExitCode.TOO_NOISY

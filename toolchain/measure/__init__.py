@@ -1,0 +1,1 @@
+"""Latencies: samples, intervals of ratios, the interleaved protocol."""
