@@ -1,0 +1,88 @@
+"""Convolutions: the input's labels end at the weight's input axis, new labels start at its output axis.
+
+    y[m] = b[m] + sum_c  W[m, c] * x[c]                 Conv           W (M, C/g, k...)
+    y[m] = b[m] + sum_c  W[c, m] * x[c]                 ConvTranspose  W (C, M/g, k...)
+    (https://onnx.ai/onnx/operators/onnx__Conv.html, onnx__ConvTranspose.html)
+
+1. g = 1: labels of x on the input axis, fresh labels on the output axis and the bias.
+2. depthwise, one input channel a group: the output's labels are the input's, repeated M/g times.
+3. grouped: the i-th channel of every group is one unit, on both sides, so that groups stay equal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from toolchain.graph.labels import LabelArray, Role, along
+from toolchain.graph.rule import Editor, NodeView, Rule
+
+
+@dataclass(frozen=True, eq=False)
+class _Channels:
+    """Labels of the input and output channels, as vectors, and what the weight does with them."""
+
+    inputs: LabelArray
+    outputs: LabelArray
+    role: Role
+
+
+class Convolution(Rule):
+    """Attach the input's labels to the weight, start new ones at its outputs."""
+
+    ops = frozenset({"Conv", "ConvTranspose"})
+
+    def label(self, view: NodeView) -> None:
+        """Label weight, bias and output."""
+        if not view.is_parameter(1) or (view.input_name(2) and not view.is_parameter(2)):
+            view.freeze_inputs("its weight or bias is computed, not stored")
+            return
+        channels = _channels(view)
+        _label_weight(view, channels)
+        if view.input_name(2):
+            view.site(2, channels.role, along(channels.outputs, 0, 1))
+        view.assign(along(channels.outputs, 1, len(view.output_shape())))
+
+    def refresh(self, view: NodeView, editor: Editor) -> None:
+        """Keep one group a channel in a depthwise convolution."""
+        if _is_depthwise(view):
+            editor.set_int("group", len(editor.kept(view.input_name(0), 1)))
+
+
+def _groups(view: NodeView) -> int:
+    return view.int_attribute("group", 1)
+
+
+def _is_depthwise(view: NodeView) -> bool:
+    return _groups(view) > 1 and _groups(view) == view.input_shape(0)[1]
+
+
+def _channels(view: NodeView) -> _Channels:
+    shape, groups, count = view.input_shape(0), _groups(view), view.output_shape()[1]
+    spatial = [axis for axis in range(len(shape)) if axis != 1]
+    held = view.labels.hold(
+        view.input_labels(0), spatial, view.reason("it mixes positions along a reshaped channel axis")
+    )
+    inputs = np.broadcast_to(held.reshape(-1), (shape[1],))
+    if groups == 1:
+        return _Channels(inputs, view.labels.fresh(count), Role.PRODUCES)
+    if _is_depthwise(view):
+        return _Channels(inputs, np.repeat(inputs, count // groups), Role.SCALES)
+    columns = inputs.reshape(groups, -1)
+    view.labels.unite(columns, columns[:1], view.reason("its groups must stay equal in size"))
+    return _Channels(inputs, np.tile(view.labels.fresh(count // groups), groups), Role.PRODUCES)
+
+
+def _label_weight(view: NodeView, channels: _Channels) -> None:
+    """Lay the labels along the weight: the axis that spans one group only carries the first group's labels."""
+    shape, groups = view.input_shape(1), _groups(view)
+    rank = len(shape)
+    transposed = view.node.op_type == "ConvTranspose"
+    full, partial = (channels.inputs, channels.outputs) if transposed else (channels.outputs, channels.inputs)
+    full_role, partial_role = (Role.CONSUMES, Role.PRODUCES) if transposed else (Role.PRODUCES, Role.CONSUMES)
+    if channels.role is Role.SCALES:
+        view.site(1, Role.SCALES, along(full, 0, rank))
+        return
+    view.site(1, full_role, along(full, 0, rank))
+    view.site(1, partial_role, along(partial[: len(partial) // groups], 1, rank))

@@ -1,0 +1,112 @@
+"""Matrix products: the contracted axis' labels end at the constant, new labels start at its other axis.
+
+    Gemm    Y = alpha * A' B' + beta * C       A' (M, K), B' (K, N), C broadcast to (M, N)
+    MatMul  Y = A B                            A (..., M, K), B (..., K, N), batched by broadcasting
+    (https://onnx.ai/onnx/operators/onnx__Gemm.html, onnx__MatMul.html)
+
+1. Labels along the contracted axis K: a consuming site of the constant; fresh labels along its free axis.
+2. Labels along any other axis of the live operand pass to the output (a product over tokens, not channels).
+3. Both operands live (attention): labels along K, or along axes of both, are frozen; others pass.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from toolchain.graph.labels import LabelArray, Role, along, varying_axes
+from toolchain.graph.rule import NodeView, Rule
+
+
+class Gemm(Rule):
+    """Contract over A's channels with a constant B and, possibly, a constant bias C."""
+
+    ops = frozenset({"Gemm"})
+
+    def label(self, view: NodeView) -> None:
+        """Label B's two axes, the bias and the output."""
+        if not view.is_parameter(1) or (view.input_name(2) and not view.is_parameter(2)):
+            view.freeze_inputs("its weight or bias is computed, not stored")
+            return
+        contracted = 0 if view.int_attribute("transA", 0) else 1
+        input_axis = 1 if view.int_attribute("transB", 0) else 0
+        labels = view.labels.hold(
+            view.input_labels(0), [1 - contracted], view.reason("its rows must stay whole")
+        )
+        inputs = np.broadcast_to(labels.reshape(-1), (view.input_shape(0)[contracted],))
+        outputs = view.labels.fresh(view.input_shape(1)[1 - input_axis])
+        view.site(1, Role.PRODUCES, along(outputs, 1 - input_axis, 2))
+        view.site(1, Role.CONSUMES, along(inputs, input_axis, 2))
+        view.assign(along(outputs, 1, 2))
+        if view.input_name(2):
+            _label_bias(view, outputs)
+
+
+def _label_bias(view: NodeView, outputs: LabelArray) -> None:
+    shape = view.input_shape(2)
+    if not shape or shape[-1] == 1:
+        view.plain_use(2)
+        return
+    view.site(2, Role.PRODUCES, along(outputs, len(shape) - 1, len(shape)))
+
+
+class MatMul(Rule):
+    """Contract the live operand's channels with the constant one."""
+
+    ops = frozenset({"MatMul"})
+
+    def label(self, view: NodeView) -> None:
+        """Dispatch on which operand is constant."""
+        constants = [position for position in (0, 1) if view.is_parameter(position)]
+        if len(constants) != 1 or min(len(view.input_shape(0)), len(view.input_shape(1))) < 2:
+            _label_live_product(view)
+            return
+        _label_constant_product(view, constants[0])
+
+
+def _label_constant_product(view: NodeView, constant: int) -> None:
+    live = 1 - constant
+    labels, shape = view.input_labels(live), view.input_shape(live)
+    contracted = len(shape) - 1 if live == 0 else len(shape) - 2
+    varying = varying_axes(labels)
+    if varying and contracted not in varying:
+        view.plain_use(constant)
+        _pass(view, labels, contracted)
+        return
+    others = [axis for axis in range(len(shape)) if axis != contracted]
+    held = view.labels.hold(
+        labels, others, view.reason("it contracts only one of the axes of a reshaped channel")
+    )
+    weight_shape = view.input_shape(constant)
+    rank = len(weight_shape)
+    consumed, produced = (rank - 2, rank - 1) if constant == 1 else (rank - 1, rank - 2)
+    inputs = np.broadcast_to(held.reshape(-1), (weight_shape[consumed],))
+    outputs = view.labels.fresh(weight_shape[produced])
+    view.site(constant, Role.PRODUCES, along(outputs, produced, rank))
+    view.site(constant, Role.CONSUMES, along(inputs, consumed, rank))
+    out_rank = len(view.output_shape())
+    view.assign(along(outputs, out_rank - 1 if constant == 1 else out_rank - 2, out_rank))
+
+
+def _label_live_product(view: NodeView) -> None:
+    carriers = [position for position in (0, 1) if np.any(view.input_labels(position))]
+    if len(carriers) == 1:
+        live = carriers[0]
+        labels = view.input_labels(live)
+        contracted = labels.ndim - 1 if live == 0 or labels.ndim == 1 else labels.ndim - 2
+        other_rank = len(view.input_shape(1 - live))
+        batch_axes_meet = any(axis < labels.ndim - 2 for axis in varying_axes(labels)) and other_rank > 2
+        if (
+            contracted not in varying_axes(labels)
+            and not batch_axes_meet
+            and min(labels.ndim, other_rank) >= 2
+        ):
+            _pass(view, labels, contracted)
+            return
+    view.freeze_inputs("it multiplies two computed tensors along their channels")
+
+
+def _pass(view: NodeView, labels: LabelArray, contracted: int) -> None:
+    """Hand labels along other axes to the output, whose free axis of the other operand carries none."""
+    rank = len(view.output_shape())
+    kept = labels.take([0], contracted)
+    view.assign(kept.reshape((1,) * (rank - kept.ndim) + kept.shape))

@@ -1,0 +1,51 @@
+"""Ops that work on positions and leave channels alone: pooling, resizing, sampling.
+
+y[n, c, ...] = f(x[n, c, ...])        (https://onnx.ai/onnx/operators/, *Pool, Resize, Upsample, GridSample)
+"""
+
+from __future__ import annotations
+
+from toolchain.graph.rule import Editor, NodeView, Rule
+
+
+class Spatial(Rule):
+    """Hold every axis but the channel's; pass the labels."""
+
+    ops = frozenset(
+        {
+            "AveragePool",
+            "GlobalAveragePool",
+            "GlobalLpPool",
+            "GlobalMaxPool",
+            "GridSample",
+            "LpPool",
+            "MaxPool",
+            "MaxRoiPool",
+            "Resize",
+            "RoiAlign",
+            "Upsample",
+        }
+    )
+
+    def label(self, view: NodeView) -> None:
+        """Pass the channel's labels to the output."""
+        others = [axis for axis in range(len(view.input_shape(0))) if axis != 1]
+        labels = view.labels.hold(
+            view.input_labels(0), others, view.reason("it mixes positions of a reshaped channel")
+        )
+        for position in range(1, len(view.node.input)):
+            view.labels.freeze_tensor(
+                view.input_name(position), view.reason("it reads this as positions, not channels")
+            )
+        view.assign(labels)
+        if any(view.node.output[1:]):
+            view.labels.freeze(labels, view.reason("its indices count all channels"))
+
+    def refresh(self, view: NodeView, editor: Editor) -> None:
+        """Bring the channel entry of Resize's sizes in line."""
+        sizes = view.fact(3).value if view.node.op_type == "Resize" else None
+        if sizes is None or sizes.size != len(view.input_shape(0)):
+            return
+        renewed = sizes.copy()
+        renewed[1] = len(editor.kept(view.node.output[0], 1))
+        editor.pin(3, renewed)

@@ -1,0 +1,205 @@
+"""The dependency analysis: a model's units, the groups they form, and why some are frozen."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from toolchain.graph.facts import Binding, Fact, bind_symbols, infer_facts
+from toolchain.graph.index import GraphIndex, captured_names
+from toolchain.graph.labels import KEPT, LabelArray, Labels, Reason, Role
+from toolchain.graph.resolution import Resolution
+from toolchain.graph.rule import NodeView, Rule
+
+UnitArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Axis:
+    """The units along one axis of a tensor or parameter; 0 where the position is always kept."""
+
+    axis: int
+    units: UnitArray
+
+
+@dataclass(frozen=True, eq=False)
+class ParameterSite:
+    """Units along one axis of a parameter, and what the parameter does for them where it is used."""
+
+    parameter: str
+    axis: int
+    role: Role
+    node_index: int
+    units: UnitArray
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """All units that live in the same places: what a width is chosen for.
+
+    `units` are ordered by position along the first site. `reason` is None where the group can be pruned.
+    """
+
+    name: str
+    units: UnitArray
+    sites: tuple[ParameterSite, ...]
+    reason: Reason | None
+
+    @property
+    def width(self) -> int:
+        """The number of units before anything is removed."""
+        return len(self.units)
+
+    @property
+    def prunable(self) -> bool:
+        """Tell whether units of this group may be removed (one must stay)."""
+        return self.reason is None and self.width > 1
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """A model with the units of all its tensors and parameters."""
+
+    model: onnx.ModelProto
+    index: GraphIndex
+    rules: Mapping[str, Rule]
+    labels: Labels
+    binding: Binding
+    facts: Mapping[str, Fact]
+    tensors: Mapping[str, Axis]
+    sites: tuple[ParameterSite, ...]
+    groups: tuple[Group, ...]
+    unit_count: int
+
+    @cached_property
+    def prunable_groups(self) -> tuple[Group, ...]:
+        """The groups whose width can be chosen."""
+        return tuple(group for group in self.groups if group.prunable)
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Group]:
+        """The groups by name."""
+        return {group.name: group for group in self.groups}
+
+    def view(self, node_index: int) -> NodeView:
+        """Return what a rule sees of a node."""
+        return NodeView(self.index, self.index.nodes[node_index], node_index, self.labels)
+
+
+def rule_table(rules: Sequence[type[Rule]]) -> dict[str, Rule]:
+    """Map each op to its rule."""
+    return {op: rule for rule in (kind() for kind in rules) for op in rule.ops}
+
+
+def analyse(model: onnx.ModelProto, rules: Mapping[str, Rule], *, binding: Binding | None = None) -> Analysis:
+    """Find the units and groups of a normalised model.
+
+    Raises ModelError where the graph's shapes contradict each other.
+    """
+    index = GraphIndex(model)
+    bound = bind_symbols(model, overrides=binding)
+    facts = infer_facts(index, bound)
+    labels = Labels(facts)
+    for number, node in enumerate(index.nodes):
+        _label_node(NodeView(index, node, number, labels), rules)
+    for output in index.outputs:
+        labels.freeze_tensor(
+            output.name, Reason(f"graph output '{output.name}'", "its size is part of the interface")
+        )
+    for parameter in list(labels.uses):
+        labels.uses[parameter].update(index.uses[parameter])
+    resolution = Resolution(labels)
+    tensors = {
+        name: axis for name, array in labels.tensors.items() if (axis := _axis(resolution.units(array)))
+    }
+    sites = _parameter_sites(labels, resolution)
+    groups = _groups(index, tensors, sites, resolution)
+    return Analysis(model, index, rules, labels, bound, facts, tensors, sites, groups, resolution.count)
+
+
+def _label_node(view: NodeView, rules: Mapping[str, Rule]) -> None:
+    node = view.node
+    rule = rules.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+    names = [name for name in (*node.input, *node.output) if name]
+    unknown = [name for name in names if view.labels.fact(name).shape is None]
+    captured = captured_names(node)
+    if rule is not None and not unknown and not captured:
+        rule.label(view)
+        return
+    why = (
+        "there is no rule for this op"
+        if rule is None
+        else f"the shape of '{(unknown or ['?'])[0]}' is not known"
+    )
+    view.freeze_inputs(why)
+    for name in captured:
+        view.labels.freeze_tensor(name, view.reason("a subgraph reads it"))
+
+
+def _axis(units: UnitArray) -> Axis | None:
+    """Return where the units lie: along the varying axis, or as one unit along an axis of size 1."""
+    if not np.any(units):
+        return None
+    wide = [axis for axis, size in enumerate(units.shape) if size > 1]
+    varying = [axis for axis in wide if np.any(units != units.take([0], axis))]
+    axis = (varying or wide or [min(1, units.ndim - 1)])[0]
+    return Axis(axis, np.moveaxis(units, axis, 0).reshape(units.shape[axis], -1)[:, 0])
+
+
+def _parameter_sites(labels: Labels, resolution: Resolution) -> tuple[ParameterSite, ...]:
+    found = []
+    for site in labels.sites:
+        axis = _axis(resolution.units(site.labels))
+        if axis is not None:
+            found.append(ParameterSite(site.parameter, axis.axis, site.role, site.use.node_index, axis.units))
+    return tuple(found)
+
+
+def _groups(
+    index: GraphIndex, tensors: Mapping[str, Axis], sites: Sequence[ParameterSite], resolution: Resolution
+) -> tuple[Group, ...]:
+    """Collect units with the same places; order units and groups by the first parameter that holds them."""
+    places: dict[int, list[int]] = defaultdict(list)
+    arrays = [site.units for site in sites] + [axis.units for axis in tensors.values()]
+    for place, units in enumerate(arrays):
+        for unit in np.unique(units[units != KEPT]):
+            places[int(unit)].append(place)
+    order = _first_positions(sites, resolution.count)
+    members: dict[tuple[bool, tuple[int, ...]], list[int]] = defaultdict(list)
+    for unit in sorted(places, key=lambda unit: order[unit]):
+        members[unit in resolution.reasons, tuple(places[unit])].append(unit)
+    names: dict[str, int] = defaultdict(int)
+    groups = []
+    for (_, where), units in members.items():
+        own = tuple(sites[place] for place in where if place < len(sites))
+        if own:
+            name = _name(index, own, names)
+            groups.append(Group(name, np.array(units), own, resolution.reasons.get(units[0])))
+    return tuple(groups)
+
+
+def _first_positions(sites: Sequence[ParameterSite], count: int) -> list[tuple[int, int]]:
+    """Return, for each unit, the first producing site that holds it and its position there."""
+    order = [(len(sites), unit) for unit in range(count)]
+    for number in reversed(range(len(sites))):
+        if sites[number].role is Role.CONSUMES:
+            continue
+        units = sites[number].units
+        for position in reversed(range(len(units))):
+            order[int(units[position])] = (number, position)
+    return order
+
+
+def _name(index: GraphIndex, sites: tuple[ParameterSite, ...], taken: dict[str, int]) -> str:
+    """Name a group after the node that first produces it; several groups of one node are numbered."""
+    first = next((site for site in sites if site.role is Role.PRODUCES), sites[0])
+    node = index.nodes[first.node_index]
+    name = node.name or node.output[0]
+    taken[name] += 1
+    return name if taken[name] == 1 else f"{name}#{taken[name]}"

@@ -1,0 +1,115 @@
+"""Read-only look-ups over the main graph of one ONNX model."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import numpy_helper
+
+AttributeValue = int | float | str | bytes | list[int] | list[float] | list[str] | onnx.TensorProto | None
+
+
+@dataclass(frozen=True)
+class Use:
+    """One place where a tensor is read; `input_index` is -1 when a subgraph of the node captures it."""
+
+    node_index: int
+    input_index: int
+
+
+def attribute(node: onnx.NodeProto, name: str) -> AttributeValue:
+    """Return the attribute's value, strings decoded; None when it is absent."""
+    for candidate in node.attribute:
+        if candidate.name == name:
+            value = onnx.helper.get_attribute_value(candidate)
+            return value.decode() if isinstance(value, bytes) else value
+    return None
+
+
+def int_attribute(node: onnx.NodeProto, name: str, default: int) -> int:
+    """Return an integer attribute or its default."""
+    value = attribute(node, name)
+    return value if isinstance(value, int) else default
+
+
+def ints_attribute(node: onnx.NodeProto, name: str) -> list[int] | None:
+    """Return a list-of-integers attribute; None when it is absent."""
+    value = attribute(node, name)
+    return None if value is None else [int(item) for item in value]  # type: ignore[union-attr]
+
+
+def describe(node: onnx.NodeProto) -> str:
+    """Name a node for a person: its op, and its name or (exporters may leave it empty) its first output."""
+    domain = f"{node.domain}::" if node.domain else ""
+    name = node.name or (f"-> {node.output[0]}" if node.output else "?")
+    return f"{domain}{node.op_type} '{name}'"
+
+
+def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """Yield the graphs that a control-flow node carries."""
+    for item in node.attribute:
+        if item.type == onnx.AttributeProto.GRAPH:
+            yield item.g
+        elif item.type == onnx.AttributeProto.GRAPHS:
+            yield from item.graphs
+
+
+def captured_names(node: onnx.NodeProto) -> set[str]:
+    """Return the names that the node's subgraphs read from the graphs around them."""
+    captured: set[str] = set()
+    pending = list(subgraphs(node))
+    while pending:
+        graph = pending.pop()
+        local = {item.name for item in (*graph.input, *graph.initializer)}
+        for inner in graph.node:
+            captured.update(name for name in inner.input if name and name not in local)
+            local.update(inner.output)
+            pending.extend(subgraphs(inner))
+        captured.update(item.name for item in graph.output if item.name not in local)
+    return captured
+
+
+class GraphIndex:
+    """Nodes, constants, producers and uses of a model's main graph, each found in constant time."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.model = model
+        self.nodes = tuple(model.graph.node)
+        self.constants = {item.name: item for item in model.graph.initializer}
+        self.inputs = tuple(item for item in model.graph.input if item.name not in self.constants)
+        self.outputs = tuple(model.graph.output)
+        self._arrays: dict[str, npt.NDArray[np.generic]] = {}
+
+    @cached_property
+    def opset(self) -> int:
+        """The version of the default operator set."""
+        return next((item.version for item in self.model.opset_import if item.domain in ("", "ai.onnx")), 1)
+
+    @cached_property
+    def producers(self) -> dict[str, int]:
+        """Tensor name to the index of the node that makes it."""
+        return {name: i for i, node in enumerate(self.nodes) for name in node.output if name}
+
+    @cached_property
+    def uses(self) -> dict[str, list[Use]]:
+        """Tensor name to every place that reads it, in the graph's order."""
+        found: dict[str, list[Use]] = defaultdict(list)
+        for i, node in enumerate(self.nodes):
+            for j, name in enumerate(node.input):
+                if name:
+                    found[name].append(Use(i, j))
+            for name in sorted(captured_names(node)):
+                found[name].append(Use(i, -1))
+        return found
+
+    def array(self, name: str) -> npt.NDArray[np.generic]:
+        """Return the value of an initialiser; do not write to it."""
+        if name not in self._arrays:
+            self._arrays[name] = numpy_helper.to_array(self.constants[name])
+        return self._arrays[name]

@@ -1,0 +1,109 @@
+"""Turn recorded unions into units: connected components of labels, with boxes enforced.
+
+A box: what is kept of a tensor must be a cartesian product of kept indices. A tensor whose units vary along
+several axes (a reshaped channel) therefore keeps only one of them varying: of the possible axes the one that
+leaves most units, the last of equals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from toolchain.graph.labels import KEPT, LabelArray, Labels, Reason, varying_axes
+
+BOX = Reason(
+    "layout", "its channels are spread over several axes of a reshaped tensor together with fixed ones"
+)
+
+
+class Resolution:
+    """Maps labels to units; units are numbered from 1 in the order of their first label, 0 is always kept."""
+
+    def __init__(self, labels: Labels) -> None:
+        self._labels = labels
+        self._parameter_unions()
+        self._unit_of = self._components()
+        while self._enforce_boxes():
+            self._unit_of = self._components()
+        self.count = int(self._unit_of.max(initial=0)) + 1
+        self.reasons = self._reasons()
+
+    def units(self, labels: LabelArray) -> LabelArray:
+        """Return the units of a label tensor."""
+        return self._unit_of[labels]
+
+    def _components(self) -> LabelArray:
+        left, right = self._labels.edges()
+        size = self._labels.count
+        graph = coo_array((np.ones(len(left), np.int8), (left, right)), shape=(size, size))
+        _, component = connected_components(graph, directed=False)
+        _, first, inverse = np.unique(component, return_index=True, return_inverse=True)
+        order = np.argsort(np.argsort(first))
+        return order[inverse].astype(np.int64)
+
+    def _arrays(self) -> Iterable[LabelArray]:
+        yield from self._labels.tensors.values()
+        yield from (site.labels for site in self._labels.sites)
+
+    def _enforce_boxes(self) -> bool:
+        changed = False
+        for labels in self._arrays():
+            if sum(size > 1 for size in labels.shape) < 2:
+                continue
+            units = self.units(labels)
+            axes = varying_axes(units)
+            if len(axes) > 1:
+                self._keep_one_axis(labels, axes)
+                changed = True
+        return changed
+
+    def _keep_one_axis(self, labels: LabelArray, axes: list[int]) -> None:
+        best = max(axes, key=lambda axis: (self._units_along(labels, axis), axis))
+        first = labels
+        for axis in axes:
+            if axis != best:
+                first = first.take([0], axis)
+        self._labels.unite(labels, first, BOX)
+
+    def _units_along(self, labels: LabelArray, axis: int) -> int:
+        """Count the units that stay if everything else than this axis is united."""
+        units = np.moveaxis(self.units(labels), axis, 0).reshape(labels.shape[axis], -1)
+        size = int(units.max()) + 1
+        left, right = np.broadcast_arrays(units, units[:, :1])
+        graph = coo_array((np.ones(units.size, np.int8), (left.ravel(), right.ravel())), shape=(size, size))
+        _, component = connected_components(graph, directed=False)
+        return len(np.unique(component[units[:, 0]]))
+
+    def _parameter_unions(self) -> None:
+        """Unite a parameter's labels over all its uses; a use that no rule recorded freezes them."""
+        by_parameter: dict[str, list[int]] = {}
+        for number, site in enumerate(self._labels.sites):
+            by_parameter.setdefault(site.parameter, []).append(number)
+        for parameter, numbers in by_parameter.items():
+            self._unite_uses(parameter, [self._labels.sites[number] for number in numbers])
+
+    def _unite_uses(self, parameter: str, sites: list) -> None:  # type: ignore[type-arg]
+        shared = Reason(f"parameter '{parameter}'", "another use of it cannot lose the same channels")
+        shape = self._labels.fact(parameter).shape or ()
+        zeros = np.zeros([1] * len(shape), np.int64)
+        for axis in range(len(shape)):
+            per_use = {use: zeros for use in self._labels.uses[parameter]}
+            per_use.update({site.use: site.labels for site in sites if site.labels.shape[axis] > 1})
+            if len(per_use) < 2:
+                continue
+            first, *rest = per_use.values()
+            for labels in rest:
+                self._labels.unite(first, labels, shared)
+
+    def _reasons(self) -> dict[int, Reason]:
+        """Return the first reason recorded for each frozen unit."""
+        reasons: dict[int, Reason] = {}
+        for chosen, reason in self._labels.frozen:
+            for unit in np.unique(self.units(chosen)):
+                reasons.setdefault(int(unit), reason)
+        reasons.pop(KEPT, None)
+        return reasons

@@ -1,0 +1,135 @@
+"""The contract of an op rule: how labels travel through a node, and what to refresh in it after removal.
+
+A rule is one file in `passes/rules/`. It is asked only for nodes all of whose tensors have known shapes; every
+other node, and every op without a rule, is opaque: the units that reach it are frozen with that reason.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from toolchain.graph.facts import Fact
+from toolchain.graph.index import GraphIndex, Use, describe, int_attribute, ints_attribute
+from toolchain.graph.labels import LabelArray, Labels, Reason, Role
+
+IndexArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class NodeView:
+    """One node with what is known around it; everything a rule may ask."""
+
+    index: GraphIndex
+    node: onnx.NodeProto
+    node_index: int
+    labels: Labels
+
+    @cached_property
+    def where(self) -> str:
+        """The node's name for messages."""
+        return describe(self.node)
+
+    def reason(self, why: str) -> Reason:
+        """Make a reason that names this node."""
+        return Reason(self.where, why)
+
+    def input_name(self, position: int) -> str:
+        """Return an input's name; empty when it is left out."""
+        return self.node.input[position] if position < len(self.node.input) else ""
+
+    def input_shape(self, position: int) -> tuple[int, ...]:
+        """Return an input's shape."""
+        return self.labels.fact(self.input_name(position)).shape or ()
+
+    def output_shape(self, position: int = 0) -> tuple[int, ...]:
+        """Return an output's shape."""
+        return self.labels.fact(self.node.output[position]).shape or ()
+
+    def input_labels(self, position: int) -> LabelArray:
+        """Return an input's labels."""
+        return self.labels.of(self.input_name(position))
+
+    def fact(self, position: int) -> Fact:
+        """Return what is known of an input."""
+        return self.labels.fact(self.input_name(position))
+
+    def is_parameter(self, position: int) -> bool:
+        """Tell whether an input is an initialiser, whose size surgery can change."""
+        return self.input_name(position) in self.index.constants
+
+    def int_attribute(self, name: str, default: int) -> int:
+        """Return an integer attribute or its default."""
+        return int_attribute(self.node, name, default)
+
+    def ints_attribute(self, name: str) -> list[int] | None:
+        """Return a list-of-integers attribute; None when it is absent."""
+        return ints_attribute(self.node, name)
+
+    def axes_input(self, position: int, attribute_name: str = "axes") -> list[int] | None:
+        """Return axes given as an attribute (older opsets) or as an input; None when neither is there."""
+        given = self.ints_attribute(attribute_name)
+        if given is not None or not self.input_name(position):
+            return given
+        value = self.fact(position).value
+        return None if value is None else [int(item) for item in np.atleast_1d(value)]
+
+    def assign(self, labels: LabelArray, position: int = 0) -> None:
+        """Give an output its labels."""
+        if position < len(self.node.output):
+            self.labels.assign(self.node.output[position], labels)
+
+    def site(self, position: int, role: Role, labels: LabelArray) -> None:
+        """Record the labels that a parameter carries at this use."""
+        self.labels.site(self.input_name(position), Use(self.node_index, position), role, labels)
+
+    def plain_use(self, position: int) -> None:
+        """Record that this use leaves a parameter's size alone."""
+        self.labels.plain_use(self.input_name(position), Use(self.node_index, position))
+
+    def freeze_inputs(self, why: str) -> None:
+        """Freeze every unit that reaches this node."""
+        for name in self.node.input:
+            self.labels.freeze_tensor(name, self.reason(why))
+
+
+class Editor(Protocol):
+    """What a rule may do to its node after removal; `surgery` implements it."""
+
+    def kept(self, tensor: str, axis: int) -> IndexArray:
+        """Return the kept positions along an axis of a tensor of the original graph."""
+
+    def current_value(self, position: int) -> npt.NDArray[np.generic] | None:
+        """Return an input's value in the graph as it is after removal, where it is known."""
+
+    def set_int(self, name: str, value: int) -> None:
+        """Set an integer attribute of the node."""
+
+    def set_ints(self, name: str, values: Iterable[int]) -> None:
+        """Set a list-of-integers attribute of the node."""
+
+    def drop_attribute(self, name: str) -> None:
+        """Remove an attribute of the node."""
+
+    def pin(self, position: int, values: npt.ArrayLike) -> None:
+        """Make an integer operand of the node equal these values, wherever it came from."""
+
+
+class Rule(ABC):
+    """How labels travel through the ops named in `ops`."""
+
+    ops: ClassVar[frozenset[str]]
+
+    @abstractmethod
+    def label(self, view: NodeView) -> None:
+        """Give the outputs their labels; record sites, unions, freezes."""
+
+    def refresh(self, view: NodeView, editor: Editor) -> None:  # noqa: B027  (most ops carry no sizes)
+        """Bring attributes and shape operands in line with what was kept."""

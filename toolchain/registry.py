@@ -1,0 +1,27 @@
+"""Registries filled by a folder scan: adding a rule, criterion, strategy, target or pass is adding a file."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from types import ModuleType
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def scan(package: str, base: type[T]) -> list[type[T]]:
+    """Import every module of a package and return the concrete subclasses of `base` it defines, by module name."""
+    root = importlib.import_module(package)
+    found: list[type[T]] = []
+    for name in sorted(module.name for module in pkgutil.iter_modules(root.__path__)):
+        found.extend(_defined_in(importlib.import_module(f"{package}.{name}"), base))
+    return found
+
+
+def _defined_in(module: ModuleType, base: type[T]) -> list[type[T]]:
+    classes = [
+        item for _, item in inspect.getmembers(module, inspect.isclass) if item.__module__ == module.__name__
+    ]
+    return [item for item in classes if issubclass(item, base) and not inspect.isabstract(item)]
