@@ -1,0 +1,60 @@
+"""Accuracy of any rewritten model, on samples that calibration never sees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from toolchain.criterion import Calibration
+from toolchain.data.dataset import Batch, Dataset, Outputs
+from toolchain.data.metric import Metric, Score, evaluate
+from toolchain.data.split import Split
+from toolchain.measure.timer import EngineTimer
+from toolchain.targets.onnxruntime import ReferenceSession
+
+Array = npt.NDArray[Any]
+BATCH_SIZE = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Accuracy:
+    """A dataset's evaluation part, a metric, and the original to compare with where the metric needs it."""
+
+    dataset: Dataset
+    split: Split
+    metric: Metric[Any]
+    original: onnx.ModelProto
+
+    def of(self, model: onnx.ModelProto, timer: EngineTimer) -> Score:
+        """Run the model's own engine where the target executes here, else ONNX Runtime; score it."""
+        references = self._references if self.metric.needs_reference else None
+        if not timer.target.executes:
+            return evaluate(self.metric, self._batches(), ReferenceSession(model).run, references)
+        with timer.target.runner(timer.build(model)) as runner:
+
+            def run(feeds: Mapping[str, Array]) -> Outputs:
+                outputs = runner.infer(dict(feeds), check_inputs=False)
+                return {name: np.array(value) for name, value in outputs.items()}
+
+            return evaluate(self.metric, self._batches(), run, references)
+
+    def calibration_of(self, model: onnx.ModelProto) -> Calibration:
+        """Return the calibration part, looked at through a model."""
+        return Calibration(
+            batches=lambda: (batch.feeds for batch in self.dataset.batches(self.split.calibration, BATCH_SIZE)),
+            observe=lambda names: ReferenceSession(model, list(names)).run,
+        )
+
+    def _batches(self) -> Iterable[Batch]:
+        return self.dataset.batches(self.split.evaluation, BATCH_SIZE)
+
+    @cached_property
+    def _references(self) -> list[Outputs]:
+        session = ReferenceSession(self.original)
+        return [session.run(batch.feeds) for batch in self._batches()]
