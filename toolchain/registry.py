@@ -20,6 +20,11 @@ def scan(package: str, base: type[T]) -> list[type[T]]:
     return found
 
 
+def by_name(package: str, base: type[T]) -> dict[str, type[T]]:
+    """Return the concrete subclasses of `base` in a package, keyed by their file's name in kebab case."""
+    return {item.__module__.rpartition(".")[2].replace("_", "-"): item for item in scan(package, base)}
+
+
 def _defined_in(module: ModuleType, base: type[T]) -> list[type[T]]:
     classes = [
         item for _, item in inspect.getmembers(module, inspect.isclass) if item.__module__ == module.__name__

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
@@ -48,6 +49,13 @@ class Convolution(Rule):
         """Keep one group a channel in a depthwise convolution."""
         if _is_depthwise(view):
             editor.set_int("group", len(editor.kept(view.input_name(0), 1)))
+
+
+    def macs(self, view: NodeView) -> int:
+        """Every output position (input position when transposed) meets one filter slice for each channel."""
+        transposed = view.node.op_type == "ConvTranspose"
+        positions = view.input_shape(0) if transposed else view.output_shape()
+        return prod(positions) * prod(view.input_shape(1)[1:])
 
 
 def _groups(view: NodeView) -> int:

@@ -2,9 +2,13 @@
 
     y[i] = f(a[i], b[i], ...)        (https://onnx.ai/onnx/operators/, "Broadcasting in ONNX")
 
-1. A live operand that has size 1 where the others carry labels is transparent: it broadcasts.
+1. A live operand that has size 1 where the others carry labels broadcasts; a unit it may carry itself (a mask
+   of one channel) reaches all of theirs and is frozen.
 2. A live operand without labels where the others carry some freezes them: it cannot shrink with them.
 3. A constant operand that varies along the labelled axis is a parameter site; any other constant is left alone.
+
+Unary ops read channels from their first operand alone (Clip's limits, Dropout's ratio, CastLike's type are none).
+Before opset 7 broadcasting was an attribute; such nodes freeze.
 
 f(0) need not be 0 (Sigmoid, Exp): consumers of a removed unit lose their columns too, so what the unit would
 have held never matters.
@@ -27,6 +31,9 @@ N_ARY = """Add And BitShift BitwiseAnd BitwiseOr BitwiseXor Div Equal Greater Gr
 Min Mod Mul Or PRelu Pow Sub Sum Where Xor"""
 
 
+NUMPY_BROADCASTING_OPSET = 7
+
+
 @dataclass(frozen=True, eq=False)
 class _Operand:
     """Labels and true sizes of an operand, both brought to the output's rank."""
@@ -34,8 +41,10 @@ class _Operand:
     labels: LabelArray
     shape: tuple[int, ...]
 
-    def transparent_to(self, other: _Operand) -> bool:
-        return not np.any(self.labels) and all(self.shape[axis] == 1 for axis in varying_axes(other.labels))
+    def broadcasts_to(self, other: _Operand) -> bool:
+        varying = varying_axes(other.labels)
+        uniform = not np.any(self.labels) or (bool(varying) and not varying_axes(self.labels))
+        return uniform and all(self.shape[axis] == 1 for axis in varying)
 
     def broadcasts_against(self, other: _Operand) -> bool:
         return any(self.shape[axis] == 1 for axis in varying_axes(other.labels))
@@ -49,7 +58,10 @@ class Elementwise(Rule):
     def label(self, view: NodeView) -> None:
         """Merge the live operands, then lay the result along the constants."""
         rank = len(view.output_shape())
-        positions = [i for i, name in enumerate(view.node.input) if name]
+        if view.index.opset < NUMPY_BROADCASTING_OPSET and len(view.node.input) > 1:
+            view.freeze_inputs("before opset 7 it broadcasts by other rules")
+            return
+        positions = _operands(view)
         result = _Operand(np.zeros([1] * rank, np.int64), (1,) * rank)
         for position in positions:
             if not view.is_parameter(position):
@@ -61,6 +73,15 @@ class Elementwise(Rule):
             view.assign(result.labels, position)
 
 
+def _operands(view: NodeView) -> list[int]:
+    named = [position for position, name in enumerate(view.node.input) if name]
+    if view.node.op_type not in UNARY.split():
+        return named
+    for position in filter(view.is_parameter, named[1:]):
+        view.plain_use(position)
+    return named[:1]
+
+
 def _aligned(view: NodeView, position: int, rank: int) -> _Operand:
     labels, shape = view.input_labels(position), view.input_shape(position)
     missing = (1,) * (rank - len(shape))
@@ -69,10 +90,10 @@ def _aligned(view: NodeView, position: int, rank: int) -> _Operand:
 
 def _merge(view: NodeView, left: _Operand, right: _Operand) -> _Operand:
     shape = tuple(max(pair) for pair in zip(left.shape, right.shape, strict=True))
-    if left.transparent_to(right):
-        return _Operand(right.labels, shape)
-    if right.transparent_to(left):
-        return _Operand(left.labels, shape)
+    for narrow, wide in ((left, right), (right, left)):
+        if narrow.broadcasts_to(wide):
+            view.labels.freeze(narrow.labels, view.reason("it broadcasts this channel to all others"))
+            return _Operand(wide.labels, shape)
     if left.broadcasts_against(right) or right.broadcasts_against(left):
         reason = view.reason("its operands carry channels along different axes")
         for side in (left, right):

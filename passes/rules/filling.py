@@ -135,3 +135,9 @@ class Tile(Rule):
             )
         ]
         view.assign(np.tile(labels, repeats))
+
+    def refresh(self, view: NodeView, editor: Editor) -> None:
+        """Repeat as often as before, also where the number comes from a shape that lost channels."""
+        repeats = view.fact(1).value
+        if repeats is not None:
+            editor.pin(1, repeats)

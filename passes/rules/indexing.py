@@ -98,6 +98,7 @@ class Gather(Rule):
         labels = view.input_labels(0)
         axis = view.int_attribute("axis", 0) % labels.ndim
         indices = view.fact(1).value
+        view.labels.freeze_tensor(view.input_name(1), view.reason("its indices carry channels"))
         if indices is None or axis not in varying_axes(labels):
             labels = view.labels.hold(labels, [axis], view.reason("it gathers channels by computed indices"))
             shape = labels.shape[:axis] + (1,) * len(view.input_shape(1)) + labels.shape[axis + 1 :]

@@ -11,6 +11,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 from toolchain.graph.labels import LabelArray, Role, along, varying_axes
@@ -40,6 +42,10 @@ class Gemm(Rule):
         if view.input_name(2):
             _label_bias(view, outputs)
 
+    def macs(self, view: NodeView) -> int:
+        """M * K * N."""
+        return prod(view.output_shape()) * view.input_shape(0)[0 if view.int_attribute("transA", 0) else 1]
+
 
 def _label_bias(view: NodeView, outputs: LabelArray) -> None:
     shape = view.input_shape(2)
@@ -62,6 +68,10 @@ class MatMul(Rule):
             return
         _label_constant_product(view, constants[0])
 
+    def macs(self, view: NodeView) -> int:
+        """Every output element is a product over K."""
+        return prod(view.output_shape()) * view.input_shape(0)[-1]
+
 
 def _label_constant_product(view: NodeView, constant: int) -> None:
     live = 1 - constant
@@ -69,6 +79,8 @@ def _label_constant_product(view: NodeView, constant: int) -> None:
     contracted = len(shape) - 1 if live == 0 else len(shape) - 2
     varying = varying_axes(labels)
     if varying and contracted not in varying:
+        if _has_matrix_per_channel(view, constant, varying):
+            view.freeze_inputs("its constant holds one matrix for each of these channels")
         view.plain_use(constant)
         _pass(view, labels, contracted)
         return
@@ -85,6 +97,13 @@ def _label_constant_product(view: NodeView, constant: int) -> None:
     view.site(constant, Role.CONSUMES, along(inputs, consumed, rank))
     out_rank = len(view.output_shape())
     view.assign(along(outputs, out_rank - 1 if constant == 1 else out_rank - 2, out_rank))
+
+
+def _has_matrix_per_channel(view: NodeView, constant: int, varying: list[int]) -> bool:
+    """Tell whether labels run along a batch axis that the constant spans too."""
+    offset = len(view.input_shape(1 - constant)) - len(view.input_shape(constant))
+    spanned = [offset + axis for axis, size in enumerate(view.input_shape(constant)[:-2]) if size > 1]
+    return any(axis in spanned for axis in varying)
 
 
 def _label_live_product(view: NodeView) -> None:

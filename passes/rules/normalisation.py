@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from toolchain.graph.labels import Role, along
+from toolchain.graph.labels import Role, along, varying_axes
 from toolchain.graph.rule import NodeView, Rule
 
 SOFTMAX_ALONG_ONE_AXIS_OPSET = 13
@@ -65,11 +65,20 @@ class Mixing(Rule):
             view.input_labels(0), axes, view.reason("it takes statistics across these channels")
         )
         for position in range(1, len(view.node.input)):
-            if view.is_parameter(position):
-                view.plain_use(position)
+            _leave_scale(view, position, varying_axes(labels))
         view.assign(labels)
         if any(view.node.output[1:]):
             view.labels.freeze(labels, view.reason("its statistics are outputs"))
+
+
+def _leave_scale(view: NodeView, position: int, varying: list[int]) -> None:
+    """Record a use that no channel reaches; freeze where one does."""
+    shape, rank = view.input_shape(position), len(view.input_shape(0))
+    if any(size > 1 and rank - len(shape) + axis in varying for axis, size in enumerate(shape)):
+        view.freeze_inputs("its scale varies along these channels")
+    if view.is_parameter(position):
+        view.plain_use(position)
+    view.labels.freeze_tensor(view.input_name(position), view.reason("it reads channels as a scale"))
 
 
 def _mixed_axes(view: NodeView, rank: int) -> Iterable[int]:

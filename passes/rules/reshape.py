@@ -20,6 +20,9 @@ from toolchain.graph.labels import LabelArray
 from toolchain.graph.rule import Editor, NodeView, Rule
 
 
+AXES_AS_INPUT_OPSET = 13
+
+
 class Reshape(Rule):
     """Lay the labels out along the new axes."""
 
@@ -63,16 +66,33 @@ class AxesOfSizeOne(Rule):
 
     def label(self, view: NodeView) -> None:
         """Give the label tensor the output's rank."""
-        labels, shape = view.input_labels(0), view.input_shape(0)
-        axes = view.axes_input(1)
+        labels = view.input_labels(0)
         if view.node.op_type == "Unsqueeze":
             rank = len(view.output_shape())
-            view.assign(np.expand_dims(labels, tuple(sorted(axis % rank for axis in axes or []))))
+            axes = view.axes_input(1) or []
+            view.assign(np.expand_dims(labels, tuple(sorted(axis % rank for axis in axes))))
             return
-        dropped = (
-            [a % len(shape) for a in axes] if axes is not None else [a for a, s in enumerate(shape) if s == 1]
-        )
+        dropped = _dropped_axes(view)
         view.assign(labels.reshape([size for axis, size in enumerate(labels.shape) if axis not in dropped]))
+
+
+    def refresh(self, view: NodeView, editor: Editor) -> None:
+        """Name the axes of a Squeeze that would also drop a channel axis of which one channel is left."""
+        if view.node.op_type == "Unsqueeze" or view.axes_input(1) is not None:
+            return
+        dropped = _dropped_axes(view)
+        sizes = [len(editor.kept(view.input_name(0), axis)) for axis in range(len(view.input_shape(0)))]
+        if sizes.count(1) == len(dropped):
+            return
+        if view.index.opset < AXES_AS_INPUT_OPSET:
+            editor.set_ints("axes", dropped)
+            return
+        editor.pin(1, dropped)
+
+
+def _dropped_axes(view: NodeView) -> list[int]:
+    axes, shape = view.axes_input(1), view.input_shape(0)
+    return [a for a, s in enumerate(shape) if s == 1] if axes is None else [a % len(shape) for a in axes]
 
 
 def reshape_labels(labels: LabelArray, before: Sequence[int], after: Sequence[int]) -> LabelArray:

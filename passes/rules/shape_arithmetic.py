@@ -6,7 +6,7 @@ What a graph computes from a shape follows the pruned shape by itself; the ops t
 
 from __future__ import annotations
 
-from toolchain.graph.rule import NodeView, Rule
+from toolchain.graph.rule import Editor, NodeView, Rule
 
 
 class ShapeArithmetic(Rule):
@@ -16,3 +16,9 @@ class ShapeArithmetic(Rule):
 
     def label(self, view: NodeView) -> None:
         """Leave the output unlabelled."""
+
+    def refresh(self, view: NodeView, editor: Editor) -> None:
+        """Keep the size of what ConstantOfShape makes, though the shape it read has lost channels."""
+        size = view.fact(0).value if view.node.op_type == "ConstantOfShape" else None
+        if size is not None:
+            editor.pin(0, size)

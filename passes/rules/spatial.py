@@ -5,6 +5,8 @@ y[n, c, ...] = f(x[n, c, ...])        (https://onnx.ai/onnx/operators/, *Pool, R
 
 from __future__ import annotations
 
+import numpy as np
+
 from toolchain.graph.rule import Editor, NodeView, Rule
 
 
@@ -29,6 +31,9 @@ class Spatial(Rule):
 
     def label(self, view: NodeView) -> None:
         """Pass the channel's labels to the output."""
+        if view.output_shape()[1] != view.input_shape(0)[1]:
+            view.freeze_inputs("it changes the number of channels")
+            return
         others = [axis for axis in range(len(view.input_shape(0))) if axis != 1]
         labels = view.labels.hold(
             view.input_labels(0), others, view.reason("it mixes positions of a reshaped channel")
@@ -44,8 +49,8 @@ class Spatial(Rule):
     def refresh(self, view: NodeView, editor: Editor) -> None:
         """Bring the channel entry of Resize's sizes in line."""
         sizes = view.fact(3).value if view.node.op_type == "Resize" else None
-        if sizes is None or sizes.size != len(view.input_shape(0)):
+        if sizes is None:
             return
-        renewed = sizes.copy()
-        renewed[1] = len(editor.kept(view.node.output[0], 1))
-        editor.pin(3, renewed)
+        rank = len(view.input_shape(0))
+        axes = np.array(view.ints_attribute("axes") or range(rank)) % rank
+        editor.pin(3, np.where(axes == 1, len(editor.kept(view.node.output[0], 1)), sizes))

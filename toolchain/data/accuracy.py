@@ -47,7 +47,9 @@ class Accuracy:
     def calibration_of(self, model: onnx.ModelProto) -> Calibration:
         """Return the calibration part, looked at through a model."""
         return Calibration(
-            batches=lambda: (batch.feeds for batch in self.dataset.batches(self.split.calibration, BATCH_SIZE)),
+            batches=lambda: (
+                batch.feeds for batch in self.dataset.batches(self.split.calibration, BATCH_SIZE)
+            ),
             observe=lambda names: ReferenceSession(model, list(names)).run,
         )
 

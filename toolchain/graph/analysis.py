@@ -12,10 +12,11 @@ import numpy.typing as npt
 import onnx
 
 from toolchain.graph.facts import Binding, Fact, bind_symbols, infer_facts
-from toolchain.graph.index import GraphIndex, captured_names
+from toolchain.graph.index import GraphIndex, Use, captured_names
 from toolchain.graph.labels import KEPT, LabelArray, Labels, Reason, Role
 from toolchain.graph.resolution import Resolution
 from toolchain.graph.rule import NodeView, Rule
+from toolchain.graph.size_use import freeze_counted_channels
 
 UnitArray = npt.NDArray[np.int64]
 
@@ -108,12 +109,15 @@ def analyse(model: onnx.ModelProto, rules: Mapping[str, Rule], *, binding: Bindi
     labels = Labels(facts)
     for number, node in enumerate(index.nodes):
         _label_node(NodeView(index, node, number, labels), rules)
+    freeze_counted_channels(index, facts, labels)
     for output in index.outputs:
         labels.freeze_tensor(
             output.name, Reason(f"graph output '{output.name}'", "its size is part of the interface")
         )
     for parameter in list(labels.uses):
         labels.uses[parameter].update(index.uses[parameter])
+        if parameter in {output.name for output in index.outputs}:
+            labels.uses[parameter].add(Use(len(index.nodes), 0))
     resolution = Resolution(labels)
     tensors = {
         name: axis for name, array in labels.tensors.items() if (axis := _axis(resolution.units(array)))

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import defs, numpy_helper, shape_inference
+from onnx.checker import ValidationError
 from onnx.reference import ReferenceEvaluator
 
 from toolchain.errors import ModelError, UsageError
@@ -25,6 +26,9 @@ SMALL_ELEMENTS = 4096
 NON_DETERMINISTIC = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
 )
+
+WITHOUT_INFERENCE = frozenset({"GroupNormalization", "MeanVarianceNormalization"})
+"""Ops that ONNX infers no shape for; their output is like their first input."""
 
 Array = npt.NDArray[np.generic]
 Binding = Mapping[str, int]
@@ -121,10 +125,15 @@ class FactWalk:
             result = shape_inference.infer_node_outputs(
                 schema, node, types, data, opset_imports=self._opsets, ir_version=self._ir_version
             )
+        except ValidationError:
+            return {}  # The op is deprecated in this opset: it is as good as unknown.
         except (shape_inference.InferenceError, RuntimeError) as error:
             reason = str(error).strip().splitlines()[-1]
             raise ModelError(f"{describe(node)}: its shapes do not fit together ({reason})") from error
-        return {name: _type_fact(proto) for name, proto in result.items()}
+        found = {name: _type_fact(proto) for name, proto in result.items()}
+        if node.op_type in WITHOUT_INFERENCE:
+            found[node.output[0]] = Fact(known[node.input[0]].dtype, known[node.input[0]].shape)
+        return found
 
     def _evaluate(self, node: onnx.NodeProto) -> dict[str, Array]:
         if node.op_type == "Shape" and not node.domain:
@@ -137,22 +146,7 @@ class FactWalk:
             return {}
         if node.domain not in ("", "ai.onnx") or node.op_type in NON_DETERMINISTIC:
             return {}
-        return self._run_reference(node, inputs)
-
-    def _run_reference(self, node: onnx.NodeProto, inputs: Mapping[str, Array | None]) -> dict[str, Array]:
-        graph = onnx.helper.make_graph(
-            [node],
-            "one_node",
-            [_value_info(name, self.facts[name]) for name in inputs],
-            [_value_info(name, self.facts[name]) for name in node.output if name],
-        )
-        model = onnx.helper.make_model(graph, opset_imports=self._opsets, ir_version=self._ir_version)
-        try:
-            results = ReferenceEvaluator(model).run(None, dict(inputs))
-        except (NotImplementedError, RuntimeError, TypeError, ValueError, IndexError):
-            return {}  # An op the reference cannot run is merely not known.
-        names = [name for name in node.output if name]
-        return {name: np.asarray(value) for name, value in zip(names, results, strict=True)}
+        return evaluate_node(self.index, node, self.facts, inputs)
 
     def _shape_value(self, node: onnx.NodeProto) -> dict[str, Array]:
         shape = self.facts.get(node.input[0], UNKNOWN).shape
@@ -169,6 +163,26 @@ def infer_facts(index: GraphIndex, binding: Binding) -> dict[str, Fact]:
     for node in index.nodes:
         walk.visit(node)
     return walk.facts
+
+
+def evaluate_node(
+    index: GraphIndex, node: onnx.NodeProto, facts: Mapping[str, Fact], inputs: Mapping[str, Array | None]
+) -> dict[str, Array]:
+    """Run one node by ONNX's reference implementation; empty where it has none for the op."""
+    graph = onnx.helper.make_graph(
+        [node],
+        "one_node",
+        [_value_info(name, facts[name]) for name in inputs],
+        [_value_info(name, facts[name]) for name in node.output if name],
+    )
+    opsets, ir_version = list(index.model.opset_import), index.model.ir_version
+    model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=ir_version)
+    try:
+        results = ReferenceEvaluator(model).run(None, dict(inputs))
+    except (NotImplementedError, RuntimeError, TypeError, ValueError, IndexError):
+        return {}  # An op the reference cannot run is merely not known.
+    names = [name for name in node.output if name]
+    return {name: np.asarray(value) for name, value in zip(names, results, strict=True)}
 
 
 def _input_fact(item: onnx.ValueInfoProto, binding: Binding) -> Fact:

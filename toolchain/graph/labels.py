@@ -92,16 +92,11 @@ class Labels:
         labels = self.tensors.get(name)
         return labels if labels is not None else np.zeros([1] * (self.fact(name).rank or 0), np.int64)
 
-    def full(self, name: str, axis: int) -> LabelArray:
-        """Return the labels along one axis as a vector of the axis' full size (they must vary along no other)."""
-        labels = self.of(name)
-        shape = self.fact(name).shape or ()
-        return np.broadcast_to(labels.reshape(-1), (shape[axis],)) if labels.size == 1 else labels.reshape(-1)
-
     def assign(self, name: str, labels: LabelArray) -> None:
-        """Give a tensor its labels."""
+        """Give a tensor its labels; axes along which they do not vary are stored with size 1."""
         if name:
-            self.tensors[name] = labels
+            varying = varying_axes(labels)
+            self.tensors[name] = _squash(labels, (axis for axis in range(labels.ndim) if axis not in varying))
 
     def fresh(self, count: int) -> LabelArray:
         """Return new labels, all different."""

@@ -106,9 +106,6 @@ class Editor(Protocol):
     def kept(self, tensor: str, axis: int) -> IndexArray:
         """Return the kept positions along an axis of a tensor of the original graph."""
 
-    def current_value(self, position: int) -> npt.NDArray[np.generic] | None:
-        """Return an input's value in the graph as it is after removal, where it is known."""
-
     def set_int(self, name: str, value: int) -> None:
         """Set an integer attribute of the node."""
 
@@ -133,3 +130,7 @@ class Rule(ABC):
 
     def refresh(self, view: NodeView, editor: Editor) -> None:  # noqa: B027  (most ops carry no sizes)
         """Bring attributes and shape operands in line with what was kept."""
+
+    def macs(self, view: NodeView) -> int:  # noqa: ARG002
+        """Return the multiply-accumulates of one batch; 0 for ops that do not multiply with weights."""
+        return 0

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, count
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -96,12 +97,19 @@ class _Surgeon:
             self._node.CopyFrom(original)
             view = self._analysis.view(number)
             rule = self._analysis.rules.get(original.op_type)
-            if rule and self._shrunk.intersection((*original.input, *original.output)):
+            if rule and self._is_touched(original):
                 rule.refresh(view, self)
             self._append(self._node)
             self._check(original)
         self._model.graph.node.extend(self._nodes)
         _drop_unused_initialisers(self._model)
+
+    def _is_touched(self, node: onnx.NodeProto) -> bool:
+        """Tell whether a node's tensors lost channels, or a size it reads is another one now."""
+        if self._shrunk.intersection((*node.input, *node.output)):
+            return True
+        before, now = self._analysis.facts, self._walk.facts
+        return any(not _same_value(before.get(name), now.get(name)) for name in node.input)
 
     def kept(self, tensor: str, axis: int) -> IndexArray:
         """Return the kept positions along an axis of a tensor of the original graph."""
@@ -112,14 +120,6 @@ class _Surgeon:
                 size
             )  # a single unit that spans the tensor is never removed: it is its group's last
         return np.flatnonzero(~self._removed[located.units])
-
-    def current_value(self, position: int) -> Array | None:
-        """Return an input's value in the graph as it is now."""
-        return (
-            self._walk.facts.get(self._node.input[position], Fact()).value
-            if position < len(self._node.input)
-            else None
-        )
 
     def set_int(self, name: str, value: int) -> None:
         """Set an integer attribute of the node."""
@@ -137,10 +137,10 @@ class _Surgeon:
 
     def pin(self, position: int, values: npt.ArrayLike) -> None:
         """Make an integer operand equal these values, wherever it came from."""
-        wanted = np.asarray(values)
         while len(self._node.input) <= position:
             self._node.input.append("")
         name = self._node.input[position]
+        wanted = np.asarray(values).astype(_numpy_dtype(self._walk.facts[name], np.dtype(np.int64)))
         self._node.input[position] = self._pinned(name, wanted) if name else self._constant(wanted)
 
     def _set(self, name: str, value: int | list[int]) -> None:
@@ -165,7 +165,7 @@ class _Surgeon:
             return self._pinned_concat(producer, wanted)
         if producer.op_type in FLAT_OPS:
             source = self._walk.facts[producer.input[0]]
-            inner = wanted.reshape(source.shape or wanted.shape).astype(_numpy_dtype(source, wanted))
+            inner = wanted.reshape(source.shape or wanted.shape).astype(_numpy_dtype(source, wanted.dtype))
             return self._derived(producer, [self._pinned(producer.input[0], inner), *producer.input[1:]])
         return self._patched(name, current, wanted)
 
@@ -184,11 +184,19 @@ class _Surgeon:
         return self._insert(node)
 
     def _patched(self, name: str, current: Array | None, wanted: Array) -> str:
-        if current is None or current.shape != wanted.shape:
+        here, there = self._analysis.facts[name].value, self._other_facts.get(name, Fact()).value
+        if current is None or here is None or there is None or current.shape != wanted.shape:
             raise ModelError(
-                f"{describe(self._node)}: its sizes come from '{name}', which cannot be brought in line with the pruned shape"
+                f"{describe(self._node)}: its sizes come from '{name}', "
+                "which cannot be brought in line with the pruned shape"
             )
-        mask, values = self._constant(current != wanted), self._constant(wanted.astype(current.dtype))
+        differs = np.asarray(current != wanted)
+        if np.any(differs & (here != there)):
+            raise ModelError(
+                f"{describe(self._node)}: its sizes come from '{name}', "
+                "which multiplies channels with a size that is left open"
+            )
+        mask, values = self._constant(differs), self._constant(wanted)
         return self._insert(onnx.helper.make_node("Where", [mask, values, name], [name]))
 
     def _insert(self, node: onnx.NodeProto) -> str:
@@ -244,8 +252,14 @@ class _Surgeon:
                 )
 
 
-def _numpy_dtype(fact: Fact, fallback: Array) -> np.dtype[np.generic]:
-    return onnx.helper.tensor_dtype_to_np_dtype(fact.dtype) if fact.dtype else fallback.dtype
+def _same_value(before: Fact | None, now: Fact | None) -> bool:
+    if before is None or before.value is None or now is None or now.value is None:
+        return True
+    return np.array_equal(before.value, now.value)
+
+
+def _numpy_dtype(fact: Fact, fallback: np.dtype[Any]) -> np.dtype[Any]:
+    return onnx.helper.tensor_dtype_to_np_dtype(fact.dtype) if fact.dtype else fallback
 
 
 def _drop_unused_initialisers(model: onnx.ModelProto) -> None:

@@ -1,0 +1,130 @@
+"""`prune`: remove the units that a strategy chooses for the budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx
+
+from toolchain.criterion import Criterion, Scores
+from toolchain.errors import ModelError, UsageError
+from toolchain.graph.analysis import Analysis, analyse
+from toolchain.graph.cost import Cost, CostModel
+from toolchain.graph.hashing import model_sha256
+from toolchain.graph.plan import Plan
+from toolchain.graph.surgery import apply_plan
+from toolchain.measure.comparison import Comparison
+from toolchain.options import make, parse_pairs
+from toolchain.pipeline.contract import Pass, PassContext, PassResult, Pruning
+from toolchain.registry import by_name
+from toolchain.strategies.contract import Found, Problem, Strategy
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Prune(Pass):
+    """Search a plan for the latency budget on the target, and apply it.
+
+    `criterion=auto` is `wanda` with data and `l2` without. `strategy_options` are written `a=1;b=2`.
+    """
+
+    strategy: str = "greedy"
+    criterion: str = AUTO
+    strategy_options: str = ""
+
+    def run(self, model: onnx.ModelProto, context: PassContext) -> PassResult:
+        """Analyse, score, search, cut."""
+        if context.budget is None:
+            raise UsageError("pass prune needs a budget", hint="add --budget 60%")
+        strategy = self._strategy()
+        analysis = analyse(model, context.rules, binding=context.binding)
+        if not analysis.prunable_groups:
+            raise ModelError(
+                _nothing_prunable(analysis), hint="`prunec inspect` lists every group with its reason"
+            )
+        criterion = self._criterion_name(context)
+        problem = _problem(model, analysis, self._scores(criterion, analysis, model, context), context)
+        found = strategy.search(problem)
+        if found.best is None:
+            return PassResult(model, False, ("no width of any group can be narrowed for this target",))
+        surgery = apply_plan(analysis, found.best.plan)
+        pruning = Pruning(
+            model,
+            found.best.plan,
+            surgery.kept,
+            found,
+            criterion,
+            _widths(analysis, found.best.plan),
+            _frozen(analysis),
+        )
+        return PassResult(surgery.model, bool(found.best.plan.removals), _notes(found, criterion), pruning)
+
+    def _strategy(self) -> Strategy:
+        known = by_name("toolchain.strategies", Strategy)  # type: ignore[type-abstract]
+        if self.strategy not in known:
+            raise UsageError(
+                f"there is no strategy '{self.strategy}'", hint=f"strategies are {', '.join(known)}"
+            )
+        what = f"strategy {self.strategy}"
+        return make(known[self.strategy], parse_pairs(self.strategy_options.replace(";", ","), what), what)
+
+    def _criterion_name(self, context: PassContext) -> str:
+        if self.criterion != AUTO:
+            return self.criterion
+        return "wanda" if context.calibration is not None else "l2"
+
+    def _scores(self, name: str, analysis: Analysis, model: onnx.ModelProto, context: PassContext) -> Scores:
+        known = by_name("passes.criteria", Criterion)  # type: ignore[type-abstract]
+        if name not in known:
+            raise UsageError(f"there is no criterion '{name}'", hint=f"criteria are {', '.join(known)}")
+        criterion = known[name]()
+        if criterion.needs_data and context.calibration is None:
+            raise UsageError(f"criterion {name} needs samples", hint="add --data, or use --criterion l2")
+        context.reporter.progress(f"scoring units by {name}")
+        calibration = context.calibration.calibration_of(model) if context.calibration else None
+        return criterion.scores(analysis, calibration)
+
+
+def _problem(model: onnx.ModelProto, analysis: Analysis, scores: Scores, context: PassContext) -> Problem:
+    assert context.budget is not None
+    ratio = context.budget.ratio_of(context.timer.baseline_ms)
+    trials = 0
+
+    def time_plan(plan: Plan, cost: Cost) -> Comparison:
+        nonlocal trials
+        trials += 1
+        comparison = context.timer.compare(apply_plan(analysis, plan).model)
+        context.reporter.progress(
+            f"trial {trials}: {100 * comparison.ratio:.1f} % of the original latency "
+            f"with {cost.macs / total:.0%} of its MACs (budget {100 * ratio:.1f} %)"
+        )
+        return comparison
+
+    cost_model = CostModel(analysis, context.rules)
+    total = max(cost_model.total.macs, 1)
+    return Problem(analysis, model_sha256(model), scores, cost_model, context.alignment, ratio, time_plan)
+
+
+def _widths(analysis: Analysis, plan: Plan) -> tuple[tuple[str, int, int], ...]:
+    after = plan.widths(analysis)
+    return tuple((group.name, group.width, after[group.name]) for group in analysis.prunable_groups)
+
+
+def _frozen(analysis: Analysis) -> tuple[tuple[str, int, str], ...]:
+    return tuple((group.name, group.width, str(group.reason)) for group in analysis.groups if group.reason)
+
+
+def _notes(found: Found, criterion: str) -> tuple[str, ...]:
+    best = found.best
+    removed = best.plan.removed_count if best else 0
+    return (
+        f"criterion {criterion}",
+        f"{len(found.trials)} engines built and timed",
+        f"{removed} units removed",
+    )
+
+
+def _nothing_prunable(analysis: Analysis) -> str:
+    reasons = sorted({str(group.reason) for group in analysis.groups if group.reason})
+    return f"nothing in this model can be pruned ({'; '.join(reasons[:2]) or 'it has no weighted layers'})"

@@ -1,0 +1,75 @@
+"""`prunec bench`: two models on one target, interleaved."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from toolchain.cli.terminal import Terminal
+from toolchain.emit.markdown import latency_text, ratio_text
+from toolchain.emit.report import LatencyFigure
+from toolchain.errors import TooNoisy, UsageError
+from toolchain.graph.deployment import deployment_binding, parse_input_shapes, random_feeds
+from toolchain.graph.load import load_model
+from toolchain.measure.lock import device_lock
+from toolchain.measure.protocol import Protocol, compare
+from toolchain.targets import registry as targets
+
+
+def bench(
+    baseline: Annotated[Path, typer.Argument(help="The model to compare with.")],
+    candidate: Annotated[Path, typer.Argument(help="The model to judge.")],
+    target: Annotated[str, typer.Option(help="Where the engines run.")] = "auto",
+    target_options: Annotated[str, typer.Option(help="Options of the target, e.g. threads=1.")] = "",
+    input_shapes: Annotated[str, typer.Option(help='Sizes when deployed: "x:[8,3,224,224]".')] = "",
+    half_width: Annotated[float, typer.Option(help="Wanted half-width of the ratio's interval.")] = 0.01,
+    max_seconds: Annotated[
+        float, typer.Option(help="Give up narrowing the interval after this time.")
+    ] = 20.0,
+    seed: Annotated[int, typer.Option(help="Draws the inputs and the interval.")] = 0,
+    json_output: Annotated[bool, typer.Option("--json", help="Print JSON alone to stdout.")] = False,
+) -> None:
+    """Time CANDIDATE against BASELINE: the ratio of their latencies, with its interval."""
+    terminal = Terminal(quiet=json_output)
+    models = [load_model(path).original for path in (baseline, candidate)]
+    binding = deployment_binding(models[0], parse_input_shapes(input_shapes), {})
+    generator = np.random.default_rng(seed)
+    feeds = random_feeds(models[0], binding, generator)
+    if {name: value.shape for name, value in random_feeds(models[1], binding, generator).items()} != {
+        name: value.shape for name, value in feeds.items()
+    }:
+        raise UsageError(
+            f"{baseline} and {candidate} do not take the same inputs", hint="only like compares with like"
+        )
+    chosen = targets.create(target, target_options)
+    protocol = Protocol(half_width=half_width, max_seconds=max_seconds)
+    with (
+        terminal.live(),
+        tempfile.TemporaryDirectory(prefix="prunec-") as folder,
+        device_lock(chosen.identity().device, terminal.progress),
+    ):
+        terminal.progress("building and timing")
+        engines = [chosen.build(model, Path(folder)) for model in models]
+        comparison = compare(chosen, engines[0], engines[1], feeds, protocol=protocol, rng=generator)
+    if json_output:
+        print(comparison.to_json())
+        return
+    figure = LatencyFigure.of(comparison)
+    rows = [
+        (str(baseline), f"{comparison.baseline.median_ms:.3g} ms", "100 %"),
+        (str(candidate), latency_text(figure), ratio_text(figure)),
+    ]
+    identity = chosen.identity()
+    terminal.table(
+        ("model", "latency", "ratio"), rows, title=f"{chosen.name} on {identity.device}, {identity.runtime}"
+    )
+    terminal.line(f"verdict: {figure.verdict}")
+    if not comparison.converged:
+        raise TooNoisy(
+            f"the interval is still {100 * comparison.half_width:.1f} % wide to either side",
+            hint="close other programs, or give --max-seconds or --half-width",
+        )

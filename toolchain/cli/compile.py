@@ -1,0 +1,124 @@
+"""`prunec compile`: from an ONNX file to a bundle."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from toolchain.budget import parse_budget
+from toolchain.cli.compose import load_passes, load_rules
+from toolchain.cli.terminal import Terminal
+from toolchain.compile import CompileRequest, compile_model
+from toolchain.data.preprocess import Preprocess
+from toolchain.emit.markdown import HEADINGS, pass_row
+from toolchain.emit.report import Report
+from toolchain.errors import UsageError
+from toolchain.graph.deployment import parse_input_shapes
+from toolchain.pipeline.contract import Pass
+from toolchain.pipeline.parse import PRESETS, make_pass, parse_passes, read_pipeline
+from toolchain.targets import registry as targets
+
+
+def compile_command(  # noqa: PLR0917  every option of the command line is an argument
+    model: Annotated[Path, typer.Argument(help="The trained network, an ONNX file.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The bundle's folder.")] = Path("build"),
+    budget: Annotated[str, typer.Option(help="Latency to reach: 60% of the original's, or 4.5ms.")] = "",
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Samples: an .npz, a folder of class folders, or a Python file (run as code)."),
+    ] = None,
+    preprocess: Annotated[str, typer.Option(help="resize=256,crop=224,scale=1/255,mean=...,std=...")] = "",
+    metric: Annotated[str, typer.Option(help="auto, top1, top5, fidelity, or FILE.py:function.")] = "auto",
+    target: Annotated[
+        str, typer.Option(help="Where the engine runs; auto takes the best one here.")
+    ] = "auto",
+    target_options: Annotated[str, typer.Option(help="Options of the target, e.g. threads=1.")] = "",
+    strategy: Annotated[str, typer.Option(help="How the plan is chosen.")] = "",
+    criterion: Annotated[str, typer.Option(help="What a unit's removal costs.")] = "",
+    passes: Annotated[
+        str, typer.Option(help="fold-constants,prune(strategy=greedy),... instead of a preset.")
+    ] = "",
+    preset: Annotated[str, typer.Option(help=f"A named pipeline: {', '.join(PRESETS)}.")] = "default",
+    config: Annotated[Path | None, typer.Option(help="A pipeline.toml, such as a bundle's.")] = None,
+    input_shapes: Annotated[str, typer.Option(help='Sizes when deployed: "x:[8,3,224,224]".')] = "",
+    min_accuracy: Annotated[
+        float | None, typer.Option(help="A pass that falls below is rolled back.")
+    ] = None,
+    calibration_samples: Annotated[int | None, typer.Option(help="Samples to calibrate on.")] = None,
+    evaluation_samples: Annotated[
+        int | None, typer.Option(help="Samples to judge on; never the same.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Draws the samples and the intervals.")] = 0,
+    dump_dir: Annotated[Path | None, typer.Option(help="Write the model after each pass here.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Search and print the plan; write nothing.")
+    ] = False,
+    json_output: Annotated[bool, typer.Option("--json", help="Print report.json alone to stdout.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Prune MODEL to a latency budget; build, time and verify the engine; write the bundle."""
+    terminal = Terminal(quiet=quiet)
+    request = CompileRequest(
+        model=model,
+        output=output,
+        passes=_passes(passes, preset, config, strategy, criterion),
+        target=targets.create(target, target_options),
+        rules=load_rules(),
+        budget=parse_budget(budget) if budget else None,
+        data=data,
+        preprocess=Preprocess.parse(preprocess) if preprocess else None,
+        metric=metric,
+        calibration_samples=calibration_samples,
+        evaluation_samples=evaluation_samples,
+        min_accuracy=min_accuracy,
+        input_shapes=parse_input_shapes(input_shapes),
+        dump_directory=dump_dir,
+        dry_run=dry_run,
+        seed=seed,
+        command=shlex.join(["prunec", *sys.argv[1:]]),
+    )
+    if request.budget is None and any(item.name() == "prune" for item in request.passes):
+        raise UsageError("there is no budget", hint="add --budget 60%, or choose --preset fold")
+    with terminal.live():
+        report = compile_model(request, terminal, terminal.record)
+    _print(report, terminal, json_output=json_output, dry_run=dry_run, output=output)
+    raise typer.Exit(report.exit_code)
+
+
+def _passes(text: str, preset: str, config: Path | None, strategy: str, criterion: str) -> list[Pass]:
+    """Take the pipeline from --passes, else --config, else the preset; --strategy and --criterion go to prune."""
+    catalogue = load_passes()
+    if preset not in PRESETS:
+        raise UsageError(f"there is no preset '{preset}'", hint=f"presets are {', '.join(PRESETS)}")
+    chosen = (
+        read_pipeline(config, catalogue)
+        if config and not text
+        else parse_passes(text or PRESETS[preset], catalogue)
+    )
+    given = {name: value for name, value in (("strategy", strategy), ("criterion", criterion)) if value}
+    return [
+        make_pass("prune", {**item.options(), **given}, catalogue) if item.name() == "prune" else item
+        for item in chosen
+    ]
+
+
+def _print(report: Report, terminal: Terminal, *, json_output: bool, dry_run: bool, output: Path) -> None:
+    if json_output:
+        print(report.model_dump_json(indent=2))
+        return
+    terminal.table(HEADINGS, [pass_row(item) for item in report.passes])
+    if dry_run and report.pruning:
+        rows = [
+            (item.name, str(item.width_before), str(item.width_after))
+            for item in report.pruning.groups
+            if item.width_before != item.width_after
+        ]
+        terminal.table(("group", "before", "after"), rows, title="plan")
+    for item in report.unknown:
+        terminal.line(f"note: {item}")
+    terminal.line(f"{report.outcome}: {report.message}")
+    terminal.line("dry run: nothing was written" if dry_run else f"bundle: {output}")

@@ -1,0 +1,135 @@
+"""`prunec inspect`: what can be pruned in a model, what cannot, and why."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from toolchain.cli.compose import load_rules
+from toolchain.cli.terminal import Terminal
+from toolchain.emit.markdown import count_text
+from toolchain.emit.report import Frozen
+from toolchain.graph.analysis import Analysis, Group, analyse
+from toolchain.graph.cost import CostModel
+from toolchain.graph.deployment import parse_input_shapes
+from toolchain.graph.load import load_model
+from toolchain.graph.index import GraphIndex
+from toolchain.graph.deployment import deployment_binding
+
+
+class SiteFigure(Frozen):
+    """One place where a group's units live."""
+
+    parameter: str
+    axis: int
+    role: str
+    node: str
+
+
+class GroupFigure(Frozen):
+    """A group: its units, the places they live in, and why it is frozen if it is."""
+
+    name: str
+    width: int
+    prunable: bool
+    reason: str
+    sites: tuple[SiteFigure, ...]
+
+
+class Inspection(Frozen):
+    """What `inspect --json` prints."""
+
+    model: str
+    nodes: int
+    parameters: int
+    macs: int
+    channels: int
+    prunable_channels: int
+    groups: tuple[GroupFigure, ...]
+
+
+def inspect(
+    model: Annotated[Path, typer.Argument(help="An ONNX file.")],
+    input_shapes: Annotated[str, typer.Option(help='Sizes when deployed: "x:[1,3,224,224]".')] = "",
+    json_output: Annotated[bool, typer.Option("--json", help="Print JSON alone to stdout.")] = False,
+) -> None:
+    """Print MODEL's groups of channels that live and die together, and why some cannot go."""
+    rules = load_rules()
+    loaded = load_model(model)
+    shapes = parse_input_shapes(input_shapes)
+    binding = deployment_binding(loaded.normalised, shapes, {}) if shapes else None
+    analysis = analyse(loaded.normalised, rules, binding=binding)
+    inspection = _inspection(model, analysis, CostModel(analysis, rules))
+    if json_output:
+        print(inspection.model_dump_json(indent=2))
+        return
+    _print(inspection, Terminal())
+
+
+def _inspection(path: Path, analysis: Analysis, cost: CostModel) -> Inspection:
+    return Inspection(
+        model=str(path),
+        nodes=len(analysis.index.nodes),
+        parameters=cost.total.parameters,
+        macs=cost.total.macs // _batch(analysis),
+        channels=sum(group.width for group in analysis.groups),
+        prunable_channels=sum(group.width for group in analysis.prunable_groups),
+        groups=tuple(_figure(group, analysis.index) for group in analysis.groups),
+    )
+
+
+def _batch(analysis: Analysis) -> int:
+    shape = analysis.facts[analysis.index.inputs[0].name].shape if analysis.index.inputs else None
+    return shape[0] if shape else 1
+
+
+def _figure(group: Group, index: GraphIndex) -> GroupFigure:
+    sites = tuple(
+        SiteFigure(
+            parameter=site.parameter,
+            axis=site.axis,
+            role=site.role.value,
+            node=index.nodes[site.node_index].name or index.nodes[site.node_index].output[0],
+        )
+        for site in group.sites
+    )
+    single = "it has one unit only" if group.width == 1 else ""
+    reason = str(group.reason) if group.reason else single
+    return GroupFigure(
+        name=group.name, width=group.width, prunable=group.prunable, reason=reason, sites=sites
+    )
+
+
+def _print(inspection: Inspection, terminal: Terminal) -> None:
+    rows = []
+    for group in inspection.groups:
+        if group.prunable:
+            rows.append((group.name, str(group.width), _places(group)))
+    terminal.table(("group", "width", "sites"), rows, title=inspection.model)
+    frozen: dict[str, list[GroupFigure]] = defaultdict(list)
+    for group in inspection.groups:
+        if not group.prunable:
+            frozen[group.reason].append(group)
+    if frozen:
+        terminal.table(
+            ("frozen because", "channels", "groups"),
+            [
+                (why, str(sum(g.width for g in groups)), ", ".join(g.name for g in groups))
+                for why, groups in frozen.items()
+            ],
+        )
+    prunable = sum(group.prunable for group in inspection.groups)
+    terminal.line(
+        f"{inspection.nodes} nodes, {count_text(inspection.parameters)} parameters, {count_text(inspection.macs)} MACs; "
+        f"{prunable} of {len(inspection.groups)} groups, {inspection.prunable_channels} of {inspection.channels} channels prunable"
+    )
+
+
+def _places(group: GroupFigure) -> str:
+    roles: dict[str, list[str]] = defaultdict(list)
+    for site in group.sites:
+        roles[site.role].append(f"{site.parameter}[{site.axis}]")
+    return "\n".join(f"{role}: {', '.join(places)}" for role, places in roles.items())

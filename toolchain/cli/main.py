@@ -1,0 +1,76 @@
+"""`prunec`: parse, dispatch, and turn errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from rich.markup import escape
+
+from toolchain import __version__
+from toolchain.cli.bench import bench
+from toolchain.cli.compile import compile_command
+from toolchain.cli.inspect import inspect
+from toolchain.cli.list_passes import list_passes
+from toolchain.cli.terminal import Terminal
+from toolchain.errors import ExitCode, PrunecError
+
+app = typer.Typer(
+    name="prunec",
+    help="A pruning compiler for CNNs: ONNX in, a timed and verified engine out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("compile")(compile_command)
+app.command("inspect")(inspect)
+app.command("bench")(bench)
+app.command("passes")(list_passes)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"prunec {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(
+        False, "--version", callback=_show_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    del version
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        app()
+    except PrunecError as error:
+        Terminal().err.print(f"[red]prunec:[/red] {escape(str(error))}", soft_wrap=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        Terminal().err.print("prunec: interrupted")
+        sys.exit(ExitCode.INTERRUPTED)
+    except Exception as error:  # noqa: BLE001  the last resort: a defect of this tool, told in one line
+        _report_defect(error)
+        sys.exit(ExitCode.INTERNAL)
+
+
+def _report_defect(error: Exception) -> None:
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    place = f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}" if frame else "?"
+    console = Terminal().err
+    console.print(
+        f"[red]prunec:[/red] internal error: {escape(repr(error))} at {escape(place)}", soft_wrap=True
+    )
+    console.print(
+        "this is a defect of prunec; please report it with the command and the model", soft_wrap=True
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""Terminal output: results to stdout, progress and warnings to stderr, no bars without a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.status import Status
+from rich.table import Table
+
+from toolchain.emit.markdown import HEADINGS, pass_row
+from toolchain.emit.report import PassFigure
+from toolchain.pipeline.record import Record
+
+PLAIN_WIDTH = 160
+"""Columns when nobody looks: a table in a log must not be squeezed."""
+
+
+class Terminal:
+    """Shows progress as one changing line on a terminal, as plain lines elsewhere."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.out = _console(stderr=False)
+        self.err = _console(stderr=True)
+        self._quiet = quiet
+        self._status: Status | None = None
+
+    @contextmanager
+    def live(self) -> Iterator[None]:
+        """Keep the changing line up during a block."""
+        if self._quiet or not self.err.is_terminal:
+            yield
+            return
+        with self.err.status("starting") as self._status:
+            yield
+        self._status = None
+
+    def progress(self, text: str) -> None:
+        """Say what is going on now."""
+        if self._quiet:
+            return
+        if self._status is not None:
+            self._status.update(escape(text))
+        else:
+            self.err.print(escape(text), soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        """Say something that should be read."""
+        self.err.print(f"[yellow]warning:[/yellow] {escape(text)}", soft_wrap=True)
+
+    def record(self, record: Record) -> None:
+        """Say how a pass went."""
+        if self._quiet:
+            return
+        row = pass_row(PassFigure.of(record))
+        text = ", ".join(
+            f"{name} {cell}" for name, cell in zip(HEADINGS[2:], row[2:], strict=True) if cell != "-"
+        )
+        self.err.print(f"[bold]{escape(row[0])}[/bold] {escape(row[1])}: {escape(text)}", soft_wrap=True)
+
+    def table(self, headings: tuple[str, ...], rows: list[tuple[str, ...]], *, title: str = "") -> None:
+        """Print a table to stdout."""
+        table = Table(*headings, title=escape(title) if title else None, title_justify="left")
+        for row in rows:
+            table.add_row(*(escape(cell) for cell in row))
+        self.out.print(table)
+
+    def line(self, text: str) -> None:
+        """Print a line to stdout."""
+        self.out.print(escape(text), soft_wrap=True)
+
+
+def _console(*, stderr: bool) -> Console:
+    console = Console(stderr=stderr, highlight=False)
+    return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=PLAIN_WIDTH)

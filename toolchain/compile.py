@@ -1,0 +1,170 @@
+"""From a request to a bundle: load, prepare, run the pipeline, emit."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from toolchain.budget import Budget
+from toolchain.data.accuracy import Accuracy
+from toolchain.data.interface import ModelInterface
+from toolchain.data.open_data import open_data
+from toolchain.data.open_metric import open_metric
+from toolchain.data.preprocess import Preprocess
+from toolchain.data.split import split
+from toolchain.emit.bundle import check_output
+from toolchain.emit.emission import Emission, emit, emit_failure
+from toolchain.emit.report import Report
+from toolchain.errors import ExitCode, PrunecError
+from toolchain.graph.analysis import analyse
+from toolchain.graph.cost import Cost, CostModel
+from toolchain.graph.deployment import Shapes, deployment_binding, random_feeds
+from toolchain.graph.load import LoadedModel, load_model
+from toolchain.graph.normalise import normalise
+from toolchain.graph.oracle import Feeds
+from toolchain.graph.rule import Rule
+from toolchain.measure.lock import device_lock
+from toolchain.measure.timer import EngineTimer
+from toolchain.pipeline.contract import Pass, PassContext, Reporter
+from toolchain.pipeline.observers import Assess, Dump, Measure, Observer, Verify
+from toolchain.pipeline.run import OnRecord, Pipeline
+from toolchain.targets.contract import Target
+
+
+@dataclass(frozen=True, eq=False)
+class CompileRequest:
+    """Everything a compile is asked for; `command` is how to ask for it again."""
+
+    model: Path
+    output: Path
+    passes: Sequence[Pass]
+    target: Target
+    rules: Mapping[str, Rule]
+    budget: Budget | None = None
+    data: Path | None = None
+    preprocess: Preprocess | None = None
+    metric: str = "auto"
+    calibration_samples: int | None = None
+    evaluation_samples: int | None = None
+    min_accuracy: float | None = None
+    input_shapes: Shapes | None = None
+    dump_directory: Path | None = None
+    dry_run: bool = False
+    seed: int = 0
+    command: str = ""
+
+
+def compile_model(request: CompileRequest, reporter: Reporter, on_record: OnRecord) -> Report:
+    """Compile and write the bundle; the report says how it went, its exit code included.
+
+    Raises PrunecError where nothing can be emitted; from the moment the model has been read, a report is left.
+    """
+    check_output(request.output)
+    reporter.progress(f"loading {request.model}")
+    loaded = load_model(request.model)
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="prunec-") as folder,
+            device_lock(request.target.identity().device, reporter.progress),
+        ):
+            return _Compilation(request, loaded, Path(folder), reporter).run(on_record)
+    except PrunecError as error:
+        if error.exit_code is not ExitCode.USAGE and not request.dry_run:
+            emit_failure(request.output, request, loaded, error)
+        raise
+
+
+class _Compilation:
+    """One compile; what it prepares is prepared once, when first asked for."""
+
+    def __init__(
+        self, request: CompileRequest, loaded: LoadedModel, folder: Path, reporter: Reporter
+    ) -> None:
+        self._request = request
+        self._loaded = loaded
+        self._folder = folder
+        self._reporter = reporter
+
+    def run(self, on_record: OnRecord) -> Report:
+        """Run every pass, then emit."""
+        request = self._request
+        if self._accuracy:
+            for warning in self._accuracy.dataset.warnings:
+                self._reporter.warn(warning)
+        pipeline = Pipeline(request.passes, self._observers(), self._cost, request.min_accuracy, on_record)
+        outcome = pipeline.run(self._loaded.normalised, self._context())
+        self._reporter.progress("writing the bundle")
+        return emit(
+            Emission(request, self._loaded, outcome, self._accuracy, self._timer, self._feeds), self._reporter
+        )
+
+    @cached_property
+    def _accuracy(self) -> Accuracy | None:
+        request = self._request
+        if request.data is None:
+            return None
+        interface = ModelInterface.of(self._loaded.normalised)
+        dataset = open_data(request.data, interface, request.preprocess)
+        generator = np.random.default_rng(request.seed)
+        parts = split(
+            len(dataset), request.calibration_samples, request.evaluation_samples, generator, dataset.labels
+        )
+        metric = open_metric(request.metric, interface, dataset.labels)
+        return Accuracy(dataset, parts, metric, self._loaded.normalised)
+
+    @cached_property
+    def _binding(self) -> Mapping[str, int]:
+        sample: Shapes = {}
+        if self._accuracy:
+            sample = {name: value.shape for name, value in self._accuracy.dataset.batch([0]).feeds.items()}
+        return deployment_binding(self._loaded.normalised, self._request.input_shapes or {}, sample)
+
+    @cached_property
+    def _feeds(self) -> Feeds:
+        """Inputs at the deployed sizes: real samples where there are enough, else random."""
+        model, generator = self._loaded.normalised, np.random.default_rng(self._request.seed)
+        feeds = random_feeds(model, self._binding, generator)
+        if self._accuracy is None:
+            return feeds
+        batch = len(next(iter(feeds.values())))
+        chosen = np.resize(self._accuracy.split.calibration, batch)
+        real = self._accuracy.dataset.batch(chosen).feeds
+        return real if all(real[name].shape == feeds[name].shape for name in feeds) else feeds
+
+    @cached_property
+    def _timer(self) -> EngineTimer:
+        self._reporter.progress(f"building and timing the original on {self._request.target.name}")
+        generator = np.random.default_rng(self._request.seed)
+        return EngineTimer.start(
+            self._request.target, self._loaded.original, self._feeds, self._folder / "engines", generator
+        )
+
+    def _context(self) -> PassContext:
+        return PassContext(
+            rules=self._request.rules,
+            binding=self._binding,
+            budget=self._request.budget,
+            alignment=self._request.target.width_alignment(),
+            timer=self._timer,
+            calibration=self._accuracy,
+            reporter=self._reporter,
+            seed=self._request.seed,
+        )
+
+    def _observers(self) -> list[Observer]:
+        observers: list[Observer] = [Verify(self._feeds), Measure(self._timer)]
+        if self._accuracy:
+            observers.append(Assess(self._accuracy, self._timer))
+        if self._request.dump_directory:
+            observers.append(Dump(self._request.dump_directory))
+        return observers
+
+    def _cost(self, model: onnx.ModelProto) -> Cost:
+        analysis = analyse(normalise(model), self._request.rules, binding=self._binding)
+        return CostModel(analysis, self._request.rules).total

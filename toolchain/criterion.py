@@ -1,0 +1,43 @@
+"""The contract of a criterion: a score per unit, what its removal costs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from toolchain.graph.analysis import Analysis, Group, ParameterSite
+
+Feeds = Mapping[str, npt.NDArray[Any]]
+Scores = Mapping[str, npt.NDArray[np.float64]]
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """What a data-driven criterion may use: batches of samples, and a way to look at inner tensors."""
+
+    batches: Callable[[], Iterable[Feeds]]
+    observe: Callable[[Sequence[str]], Callable[[Feeds], Feeds]]
+    """Given tensor names, returns a function from feeds to these tensors' values in the analysed model."""
+
+
+class Criterion(ABC):
+    """Scores every unit of every prunable group; higher means more is lost."""
+
+    needs_data: ClassVar[bool] = False
+
+    @abstractmethod
+    def scores(self, analysis: Analysis, calibration: Calibration | None) -> Scores:
+        """Return a vector per group, in the order of its units, comparable between groups."""
+
+
+def sum_by_unit(
+    group: Group, site: ParameterSite, values: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Add up values along a site's axis for each unit of a group."""
+    size = int(max(site.units.max(), group.units.max())) + 1
+    return np.bincount(site.units, weights=values, minlength=size)[group.units]

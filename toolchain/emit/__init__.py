@@ -1,0 +1,1 @@
+"""What leaves the compiler: the bundle with its report and manifest."""

@@ -1,0 +1,91 @@
+"""The bundle: the output directory, whole or absent.
+
+Everything is written into a temporary sibling, flushed, and renamed into place; a bundle that was there before
+survives every failure up to that rename.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnx
+
+from toolchain.errors import UsageError
+from toolchain.graph.hashing import file_sha256
+
+CHECKSUMS = "SHA256SUMS"
+REPORT = "report.json"
+MANIFEST = "manifest.json"
+EXTERNAL_DATA_BYTES = onnx.checker.MAXIMUM_PROTOBUF - (1 << 20)
+
+
+def check_output(directory: Path) -> None:
+    """Refuse an output that cannot be written, or that holds something other than a bundle."""
+    if directory.exists() and not directory.is_dir():
+        raise UsageError(f"-o {directory}: a file is in the way", hint="name a folder")
+    foreign = directory.is_dir() and any(directory.iterdir()) and not (directory / REPORT).exists()
+    if foreign:
+        raise UsageError(
+            f"-o {directory}: the folder holds something other than a bundle", hint="name a new folder"
+        )
+    with _reporting(directory):
+        directory.absolute().parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=directory.absolute().parent, prefix=f".{directory.name}-"):
+            pass
+
+
+@contextmanager
+def new_bundle(directory: Path) -> Iterator[Path]:
+    """Give a folder to fill; when the block ends without an error it becomes the bundle."""
+    parent = directory.absolute().parent
+    with _reporting(directory):
+        scratch = Path(tempfile.mkdtemp(dir=parent, prefix=f".{directory.name}-"))
+        try:
+            content = scratch / "new"
+            content.mkdir()
+            yield content
+            _flush(content.rglob("*"))
+            if directory.exists():
+                directory.rename(scratch / "old")
+            content.rename(directory)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def write_checksums(directory: Path) -> None:
+    """Write SHA256SUMS over every other file, in the format of `sha256sum -c`."""
+    files = sorted(path for path in directory.rglob("*") if path.is_file() and path.name != CHECKSUMS)
+    lines = [f"{file_sha256(path)}  {path.relative_to(directory).as_posix()}\n" for path in files]
+    (directory / CHECKSUMS).write_text("".join(lines))
+
+
+def save_model(model: onnx.ModelProto, path: Path) -> None:
+    """Write a model that reads back as it is; weights go to a file beside it above protobuf's limit."""
+    if model.ByteSize() < EXTERNAL_DATA_BYTES:
+        path.write_bytes(model.SerializeToString(deterministic=True))
+        return
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)  # onnx.save moves the weights out of the model it is given
+    onnx.save(copy, path, save_as_external_data=True, location=f"{path.name}.data")
+
+
+def _flush(paths: Iterable[Path]) -> None:
+    for path in paths:
+        if path.is_file():
+            with path.open("rb") as stream:
+                os.fsync(stream.fileno())
+
+
+@contextmanager
+def _reporting(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(
+            f"-o {directory}: cannot be written ({error.strerror})", hint="name a folder that can be written"
+        ) from error

@@ -1,0 +1,88 @@
+"""Parameters and multiply-accumulates: of a model, and of a plan without cutting anything."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from toolchain.graph.analysis import Analysis
+from toolchain.graph.labels import Role
+from toolchain.graph.rule import Rule
+
+FLOATING = (
+    onnx.TensorProto.FLOAT,
+    onnx.TensorProto.FLOAT16,
+    onnx.TensorProto.BFLOAT16,
+    onnx.TensorProto.DOUBLE,
+)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Parameters (floating-point ones), and multiply-accumulates of one batch at the bound sizes."""
+
+    parameters: int
+    macs: int
+
+
+def parameter_count(model: onnx.ModelProto) -> int:
+    """Return the number of floating-point parameters."""
+    return sum(prod(tensor.dims) for tensor in model.graph.initializer if tensor.data_type in FLOATING)
+
+
+class CostModel:
+    """Counts what a removal saves: a node's work scales with what it keeps of each axis of its weight."""
+
+    def __init__(self, analysis: Analysis, rules: Mapping[str, Rule]) -> None:
+        self._axes: dict[int, list[npt.NDArray[np.int64]]] = defaultdict(list)
+        self._macs = {
+            number: rules[node.op_type].macs(analysis.view(number))
+            for number, node in enumerate(analysis.index.nodes)
+            if node.op_type in rules
+            and all(analysis.facts[name].shape is not None for name in node.output if name)
+        }
+        for site in analysis.sites:
+            if self._macs.get(site.node_index) and _is_weight(analysis, site.parameter, site.role):
+                self._axes[site.node_index].append(site.units)
+        self._parameters = parameter_count(analysis.model)
+        self._sites = [
+            (site.parameter, site.axis, site.units, analysis.facts[site.parameter].shape or ())
+            for site in analysis.sites
+        ]
+
+    @property
+    def total(self) -> Cost:
+        """The cost with nothing removed."""
+        return Cost(self._parameters, round(sum(self._macs.values())))
+
+    def of(self, removed: npt.NDArray[np.bool_]) -> Cost:
+        """Return the cost after removing these units (a mask over units)."""
+        return Cost(self._parameters_after(removed), round(sum(self.macs_per_node(removed).values())))
+
+    def macs_per_node(self, removed: npt.NDArray[np.bool_]) -> Mapping[int, float]:
+        """Return each node's multiply-accumulates after removing these units."""
+        return {
+            number: macs * prod(float(np.mean(~removed[units])) for units in self._axes[number])
+            for number, macs in self._macs.items()
+            if macs
+        }
+
+    def _parameters_after(self, removed: npt.NDArray[np.bool_]) -> int:
+        sizes: dict[str, list[int]] = {}
+        for parameter, axis, units, shape in self._sites:
+            if len(units) == shape[axis]:
+                sizes.setdefault(parameter, list(shape))[axis] = int(np.count_nonzero(~removed[units]))
+        originals = {parameter: prod(shape) for parameter, _, _, shape in self._sites}
+        return self._parameters - sum(originals[name] - prod(after) for name, after in sizes.items())
+
+
+def _is_weight(analysis: Analysis, parameter: str, role: Role) -> bool:
+    """Tell a weight, whose axes scale the work, from a bias, which does not."""
+    rank = analysis.facts[parameter].rank or 0
+    return rank > 1 and role in (Role.PRODUCES, Role.CONSUMES, Role.SCALES)

@@ -1,0 +1,138 @@
+"""Load an ONNX file: say at once what it is not, bring external data in safely, check, normalise.
+
+Raises UsageError for a path that cannot be read, ModelError for anything in it that is broken or not supported.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import external_data_helper, numpy_helper
+
+from toolchain.errors import ModelError, UsageError
+from toolchain.graph.hashing import file_sha256
+from toolchain.graph.index import describe
+from toolchain.graph.normalise import normalise
+
+OLDEST_OPSET = 7
+"""Broadcasting means what it means today since opset 7."""
+
+FOREIGN_FORMATS = (
+    (b"version https://git-lfs", "a Git LFS pointer, not the file itself", "run `git lfs pull`"),
+    (b"<", "HTML or XML", "download the file itself"),
+    (b"PK\x03\x04", "a zip archive (a PyTorch .pt file is one)", "export the network to ONNX first"),
+    (b"\x80\x02", "a Python pickle", "export the network to ONNX first"),
+    (b"\x80\x04", "a Python pickle", "export the network to ONNX first"),
+    (b"\x1f\x8b", "gzip-compressed", "unpack it first"),
+    (b"\xfd7zXZ", "xz-compressed", "unpack it first"),
+    (b"\x89HDF", "HDF5 (Keras)", "convert the network to ONNX first"),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A model as it was found, and the same model in normal form."""
+
+    path: Path
+    sha256: str
+    original: onnx.ModelProto
+    normalised: onnx.ModelProto
+
+
+def load_model(path: Path) -> LoadedModel:
+    """Read, check and normalise an ONNX file with its external data."""
+    _check_path(path)
+    _sniff(path)
+    model = _parse(path)
+    _check_structure(path, model)
+    _load_external_data(path, model)
+    _check_semantics(path, model)
+    _check_weights(path, model)
+    return LoadedModel(path, file_sha256(path), model, normalise(model))
+
+
+def _check_path(path: Path) -> None:
+    if not path.exists():
+        raise UsageError(f"{path}: no such file", hint="check the path of the model")
+    if path.is_dir():
+        raise UsageError(f"{path}: a folder, not a file", hint="give the .onnx file in it")
+    if not path.is_file():
+        raise UsageError(f"{path}: not a regular file", hint="give the .onnx file itself")
+
+
+def _sniff(path: Path) -> None:
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(64)
+    except OSError as error:
+        raise UsageError(
+            f"{path}: cannot be read ({error.strerror})", hint="check its permissions"
+        ) from error
+    if not head:
+        raise ModelError(f"{path}: the file is empty", hint="export or download it again")
+    for magic, what, hint in FOREIGN_FORMATS:
+        if head.startswith(magic):
+            raise ModelError(f"{path}: not ONNX but {what}", hint=hint)
+
+
+def _parse(path: Path) -> onnx.ModelProto:
+    try:
+        return onnx.load(path, load_external_data=False)
+    except (DecodeError, ValueError) as error:
+        raise ModelError(
+            f"{path}: not ONNX, or cut off in the middle", hint="export or download it again"
+        ) from error
+
+
+def _check_structure(path: Path, model: onnx.ModelProto) -> None:
+    if not model.graph.node:
+        raise ModelError(f"{path}: the graph has no nodes", hint="check that this is the exported network")
+    if not model.graph.output:
+        raise ModelError(f"{path}: the graph has no outputs", hint="check that this is the exported network")
+    opset = next((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), 0)
+    if opset < OLDEST_OPSET:
+        raise ModelError(
+            f"{path}: opset {opset} is older than {OLDEST_OPSET}",
+            hint="convert it with onnx.version_converter.convert_version",
+        )
+
+
+def _load_external_data(path: Path, model: onnx.ModelProto) -> None:
+    try:
+        external_data_helper.load_external_data_for_model(model, str(path.parent))
+    except (OSError, ValueError, onnx.checker.ValidationError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(
+            f"{path}: its external data cannot be loaded ({reason})",
+            hint="copy the data file next to the model",
+        ) from error
+
+
+def _check_semantics(path: Path, model: onnx.ModelProto) -> None:
+    if model.ByteSize() >= onnx.checker.MAXIMUM_PROTOBUF:
+        return  # the checker cannot take it in one piece; facts and execution will
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        reason = " ".join(str(error).split("\n\n")[0].split())
+        raise ModelError(f"{path}: not a valid model ({reason})", hint="export it again") from error
+
+
+def _check_weights(path: Path, model: onnx.ModelProto) -> None:
+    for tensor in model.graph.initializer:
+        if tensor.data_type not in (
+            onnx.TensorProto.FLOAT,
+            onnx.TensorProto.FLOAT16,
+            onnx.TensorProto.DOUBLE,
+        ):
+            continue
+        if not np.all(np.isfinite(numpy_helper.to_array(tensor))):
+            readers = [describe(node) for node in model.graph.node if tensor.name in node.input]
+            raise ModelError(
+                f"{path}: parameter '{tensor.name}' (read by {', '.join(readers[:2]) or 'no node'}) holds NaN or infinity",
+                hint="the training has diverged; export a good checkpoint",
+            )

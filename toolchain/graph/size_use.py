@@ -1,0 +1,102 @@
+"""Channel counts that a network computes with: a sum divided by Shape's output, a scale of 1/sqrt(channels).
+
+Removal changes the count, and with it what such a network computes. This walk finds these uses:
+
+1. Where Shape counts labelled positions, the count is perturbed.
+2. Perturbed values are carried through every op that can be evaluated (Gather, Concat, Mul, Cast, ...).
+3. Read as a size (the target of a Reshape, the ends of a Slice), a count follows the pruned shape: nothing to do.
+4. Read as anything else, it freezes the channels it counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+
+from toolchain.graph.facts import Array, Fact, evaluate_node
+from toolchain.graph.index import GraphIndex, captured_names, describe, int_attribute
+from toolchain.graph.labels import Labels, Reason, varying_axes
+
+SIZE_OPERANDS = {
+    "ConstantOfShape": {0},
+    "Expand": {1},
+    "Pad": {1},
+    "Reshape": {1},
+    "Resize": {2, 3},
+    "Slice": {1, 2, 3, 4},
+    "Split": {1},
+    "Tile": {1},
+}
+
+PERTURBATION = 1009
+"""A prime, so that the usual divisions and remainders notice it."""
+
+
+def freeze_counted_channels(index: GraphIndex, facts: Mapping[str, Fact], labels: Labels) -> None:
+    """Freeze the channels whose number is used as a number."""
+    walk = _Walk(index, facts, labels)
+    for node in index.nodes:
+        walk.visit(node)
+    for output in index.outputs:
+        walk.freeze({output.name}, Reason(f"graph output '{output.name}'", "it is the number of channels"))
+
+
+class _Walk:
+    """Perturbed values by tensor, and the tensors whose channels they count."""
+
+    def __init__(self, index: GraphIndex, facts: Mapping[str, Fact], labels: Labels) -> None:
+        self._index = index
+        self._facts = facts
+        self._labels = labels
+        self._values: dict[str, Array] = {}
+        self._counted: dict[str, set[str]] = {}
+
+    def visit(self, node: onnx.NodeProto) -> None:
+        """Perturb, carry on, or freeze."""
+        if node.op_type in ("Shape", "Size") and not node.domain:
+            self._start(node)
+            return
+        sizes = SIZE_OPERANDS.get(node.op_type, set())
+        read = {name for position, name in enumerate(node.input) if position not in sizes}
+        read = (read | captured_names(node)) & self._counted.keys()
+        if read and not self._carry(node, read):
+            self.freeze(read, Reason(describe(node), "it computes with the number of channels"))
+
+    def freeze(self, names: set[str], reason: Reason) -> None:
+        """Freeze every channel that these tensors count."""
+        for name in names & self._counted.keys():
+            for source in self._counted[name]:
+                self._labels.freeze_tensor(source, reason)
+
+    def _start(self, node: onnx.NodeProto) -> None:
+        source, output = node.input[0], node.output[0]
+        axes = varying_axes(self._labels.of(source))
+        if node.op_type == "Size" and axes:
+            self._counted[output] = {source}
+            return
+        value = self._facts[output].value
+        if not axes or value is None:
+            return
+        steps = np.zeros(self._facts[source].rank or 0, np.int64)
+        steps[axes] = PERTURBATION
+        window = steps[int_attribute(node, "start", 0) :][: value.size]
+        if np.any(window):
+            self._values[output] = np.add(value, window)
+            self._counted[output] = {source}
+
+    def _carry(self, node: onnx.NodeProto, read: set[str]) -> bool:
+        """Evaluate the node on perturbed values; tell whether that was possible."""
+        inputs = {name: self._values.get(name, self._facts[name].value) for name in node.input if name}
+        names = [name for name in node.output if name]
+        if any(value is None for value in (*inputs.values(), *(self._facts[name].value for name in names))):
+            return False
+        values = evaluate_node(self._index, node, self._facts, inputs)
+        if any(name not in values or values[name].shape != self._facts[name].shape for name in names):
+            return False
+        for name in names:
+            if np.any(values[name] != self._facts[name].value):
+                self._values[name] = values[name]
+                self._counted[name] = set().union(*(self._counted[source] for source in read))
+        return True

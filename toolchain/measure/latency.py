@@ -1,0 +1,70 @@
+"""A latency: never a bare number, but samples and what they mean."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from toolchain.targets.contract import Clock
+from toolchain.targets.engine import Identity
+
+
+@dataclass(frozen=True)
+class Latency:
+    """The latencies of single inferences of one engine, with everything needed to read them.
+
+    `samples_ms` are in the order they were taken; `low_ms` and `high_ms` bound the median over fresh
+    sessions. `warm_up_runs` and `warm_up_seconds` came before the first sample; `batch` is the first axis
+    of the first input.
+    """
+
+    samples_ms: tuple[float, ...]
+    low_ms: float
+    high_ms: float
+    clock: Clock
+    warm_up_runs: int
+    warm_up_seconds: float
+    batch: int
+    identity: Identity
+
+    @property
+    def median_ms(self) -> float:
+        """The median, in milliseconds."""
+        return float(np.median(self.samples_ms))
+
+    @property
+    def p10_ms(self) -> float:
+        """The 10th percentile, in milliseconds."""
+        return float(np.percentile(self.samples_ms, 10))
+
+    @property
+    def p90_ms(self) -> float:
+        """The 90th percentile, in milliseconds."""
+        return float(np.percentile(self.samples_ms, 90))
+
+    @property
+    def half_width(self) -> float:
+        """Half the width of the median's interval, relative to the median: the noise of this latency."""
+        return (self.high_ms - self.low_ms) / (2 * self.median_ms)
+
+    @property
+    def precision(self) -> str:
+        """The precision the target ran in."""
+        return self.identity.precision
+
+    @property
+    def measured(self) -> bool:
+        """Whether the samples are measurements; otherwise a formula made them."""
+        return self.clock is not Clock.MODELLED
+
+    def to_json(self) -> str:
+        """Return this latency as JSON."""
+        return _ADAPTER.dump_json(self).decode()
+
+    @staticmethod
+    def from_json(text: str) -> "Latency":
+        """Return the latency written by `to_json`."""
+        return _ADAPTER.validate_json(text)
+
+
+_ADAPTER = TypeAdapter(Latency)

@@ -1,0 +1,208 @@
+"""How engines are timed: warmed up, interleaved, in fresh sessions, until the interval is narrow enough.
+
+Two sessions of one and the same engine differ by about half a percent for as long as they live, by where
+their memory happens to lie; no number of runs averages that out. So timing is made of rounds. A round of
+a comparison opens both engines anew, in alternating order, and times them in short turns A B B A, which
+cancels drift. It yields one value, the ratio of the two medians. The ratio and its interval are the median
+of these values and its bootstrap over rounds.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from polygraphy.backend.base import BaseRunner
+
+from toolchain.measure.comparison import Comparison
+from toolchain.measure.interval import median_interval
+from toolchain.measure.latency import Latency
+from toolchain.targets.contract import Target
+from toolchain.targets.engine import Engine
+
+Feeds = Mapping[str, npt.NDArray[Any]]
+Turn = Callable[[], list[float]]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How long to time, and how sure to be.
+
+    Before the first round each engine runs for `warm_up_seconds` and at least `warm_up_runs` times; each
+    fresh session runs `session_runs` times before it counts. A turn drops its first `settle_runs` runs,
+    while caches refill, and then lasts for `turn_ms` and at least `turn_runs` runs. A round takes as many
+    A B B A blocks of turns as fill `round_ms`, one at least.
+
+    Rounds are added to the first `min_rounds` until the interval at this `confidence` reaches no farther
+    than `half_width` (relative) to either side, or until `max_seconds` have passed.
+    """
+
+    warm_up_seconds: float = 1.0
+    warm_up_runs: int = 10
+    session_runs: int = 3
+    settle_runs: int = 1
+    turn_ms: float = 5.0
+    turn_runs: int = 3
+    round_ms: float = 300.0
+    min_rounds: int = 12
+    max_seconds: float = 10.0
+    half_width: float = 0.01
+    confidence: float = 0.99
+
+
+_ONCE = Protocol(
+    warm_up_seconds=0,
+    warm_up_runs=0,
+    session_runs=0,
+    settle_runs=0,
+    turn_ms=0,
+    turn_runs=1,
+    round_ms=0,
+    min_rounds=1,
+)
+
+
+def measure(
+    target: Target, engine: Engine, feeds: Feeds, *, protocol: Protocol, rng: np.random.Generator
+) -> Latency:
+    """Time one engine over rounds of a fresh session each."""
+    subject = _Subject(target, engine, feeds, protocol if target.measured else _ONCE)
+    subject.warm_up()
+
+    def one_round(_: int) -> float:
+        with subject.session() as turn:
+            return subject.add_round([sample for _ in _blocks(subject.protocol) for sample in turn()])
+
+    _rounds(one_round, subject.protocol, rng)
+    return subject.latency(rng)
+
+
+def compare(
+    target: Target,
+    baseline: Engine,
+    candidate: Engine,
+    feeds: Feeds,
+    *,
+    protocol: Protocol,
+    rng: np.random.Generator,
+) -> Comparison:
+    """Time two engines of one target against each other, fed with the same inputs."""
+    if not target.measured:
+        protocol = _ONCE
+    subjects = [_Subject(target, engine, feeds, protocol) for engine in (baseline, candidate)]
+    for subject in subjects:
+        subject.warm_up()
+
+    def one_round(number: int) -> float:
+        outer, inner = subjects if number % 2 == 0 else reversed(subjects)
+        outer_ms: list[float] = []
+        inner_ms: list[float] = []
+        with outer.session() as outer_turn, inner.session() as inner_turn:
+            for _ in _blocks(protocol):
+                outer_ms += outer_turn()
+                inner_ms += inner_turn() + inner_turn()
+                outer_ms += outer_turn()
+        outer.add_round(outer_ms)
+        inner.add_round(inner_ms)
+        return subjects[1].round_medians_ms[-1] / subjects[0].round_medians_ms[-1]
+
+    ratios, converged = _rounds(one_round, protocol, rng)
+    low, high = median_interval(ratios, protocol.confidence, rng)
+    return Comparison(
+        baseline=subjects[0].latency(rng),
+        candidate=subjects[1].latency(rng),
+        round_ratios=tuple(ratios.tolist()),
+        ratio=float(np.median(ratios)),
+        low=low,
+        high=high,
+        converged=converged,
+    )
+
+
+def _blocks(protocol: Protocol) -> Iterator[None]:
+    """Yield until the round is over, at least once."""
+    start = time.perf_counter()
+    yield
+    while (time.perf_counter() - start) * 1e3 < protocol.round_ms:
+        yield
+
+
+def _rounds(
+    one_round: Callable[[int], float], protocol: Protocol, rng: np.random.Generator
+) -> tuple[npt.NDArray[np.float64], bool]:
+    """Collect rounds until the interval of their median is narrow enough, and say whether it became so."""
+    start = time.perf_counter()
+    values: list[float] = []
+    while True:
+        values.append(one_round(len(values)))
+        if len(values) < protocol.min_rounds:
+            continue
+        found = np.array(values)
+        low, high = median_interval(found, protocol.confidence, rng)
+        converged = (high - low) / 2 <= protocol.half_width * float(np.median(found))
+        if converged or time.perf_counter() - start > protocol.max_seconds:
+            return found, converged
+
+
+class _Subject:
+    """One engine being timed: opens its sessions, keeps its samples."""
+
+    def __init__(self, target: Target, engine: Engine, feeds: Feeds, protocol: Protocol) -> None:
+        self.target = target
+        self.engine = engine
+        self.feeds = feeds
+        self.protocol = protocol
+        self.samples_ms: list[float] = []
+        self.round_medians_ms: list[float] = []
+        self.warm_up_ms: list[float] = []
+
+    def warm_up(self) -> None:
+        """Run until both time and runs are enough."""
+        with self.target.runner(self.engine) as runner:
+            self.warm_up_ms = self._run(
+                runner, self.protocol.warm_up_runs, self.protocol.warm_up_seconds * 1e3
+            )
+
+    @contextmanager
+    def session(self) -> Iterator[Turn]:
+        """Open the engine anew and yield a function that takes one turn's samples."""
+        with self.target.runner(self.engine) as runner:
+            self._run(runner, self.protocol.session_runs)
+            yield lambda: self._turn(runner)
+
+    def add_round(self, samples_ms: list[float]) -> float:
+        """Keep a round's samples and return their median."""
+        self.samples_ms += samples_ms
+        self.round_medians_ms.append(float(np.median(samples_ms)))
+        return self.round_medians_ms[-1]
+
+    def latency(self, rng: np.random.Generator) -> Latency:
+        """Return what was collected."""
+        low, high = median_interval(np.array(self.round_medians_ms), self.protocol.confidence, rng)
+        first = next(iter(self.feeds.values()))
+        return Latency(
+            samples_ms=tuple(self.samples_ms),
+            low_ms=low,
+            high_ms=high,
+            clock=self.target.clock,
+            warm_up_runs=len(self.warm_up_ms),
+            warm_up_seconds=sum(self.warm_up_ms) / 1e3,
+            batch=first.shape[0] if first.ndim else 1,
+            identity=self.engine.identity,
+        )
+
+    def _turn(self, runner: BaseRunner) -> list[float]:
+        self._run(runner, self.protocol.settle_runs)
+        return self._run(runner, self.protocol.turn_runs, self.protocol.turn_ms)
+
+    def _run(self, runner: BaseRunner, runs: int, at_least_ms: float = 0) -> list[float]:
+        """Run at least so many times and at least so long; return the latency of each run."""
+        samples_ms: list[float] = []
+        start = time.perf_counter()
+        while len(samples_ms) < runs or (time.perf_counter() - start) * 1e3 < at_least_ms:
+            runner.infer(self.feeds, check_inputs=False)
+            samples_ms.append(runner.last_inference_time() * 1e3)
+        return samples_ms

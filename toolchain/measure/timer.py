@@ -1,0 +1,71 @@
+"""Times candidates against the original's engine, under one protocol and one identity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from toolchain.measure.comparison import Comparison
+from toolchain.measure.latency import Latency
+from toolchain.measure.protocol import Feeds, Protocol, compare, measure
+from toolchain.targets.contract import Target
+from toolchain.targets.engine import Engine
+
+QUICK = Protocol(warm_up_seconds=0.2, min_rounds=6, max_seconds=4.0, half_width=0.015, confidence=0.95)
+"""For search: a trial that is within the budget only by luck is found out by the final timing."""
+
+FINAL = Protocol(max_seconds=20.0)
+"""For what is reported."""
+
+
+@dataclass(frozen=True, eq=False)
+class EngineTimer:
+    """Builds engines into a folder (each content once) and times them with the same feeds."""
+
+    target: Target
+    directory: Path
+    baseline: Engine
+    baseline_latency: Latency
+    feeds: Feeds
+    quick: Protocol
+    final: Protocol
+    generator: np.random.Generator
+    trials: list[Comparison] = field(default_factory=list)
+
+    @classmethod
+    def start(
+        cls,
+        target: Target,
+        original: onnx.ModelProto,
+        feeds: Feeds,
+        directory: Path,
+        generator: np.random.Generator,
+        *,
+        quick: Protocol = QUICK,
+        final: Protocol = FINAL,
+    ) -> EngineTimer:
+        """Build and time the original."""
+        engine = target.build(original, directory)
+        latency = measure(target, engine, feeds, protocol=quick, rng=generator)
+        return cls(target, directory, engine, latency, feeds, quick, final, generator)
+
+    @property
+    def baseline_ms(self) -> float:
+        """The original's median latency, in milliseconds."""
+        return self.baseline_latency.median_ms
+
+    def build(self, model: onnx.ModelProto) -> Engine:
+        """Return the model's engine."""
+        return self.target.build(model, self.directory)
+
+    def compare(self, model: onnx.ModelProto, *, final: bool = False) -> Comparison:
+        """Build the model's engine and time it against the original's, interleaved."""
+        protocol = self.final if final else self.quick
+        comparison = compare(
+            self.target, self.baseline, self.build(model), self.feeds, protocol=protocol, rng=self.generator
+        )
+        self.trials.append(comparison)
+        return comparison

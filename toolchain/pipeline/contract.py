@@ -1,0 +1,155 @@
+"""The contract of a pass: a graph rewrite, ONNX to ONNX.
+
+A pass is a frozen dataclass whose fields are its options; its name is its class name in kebab case. It never
+writes to the model it is given. The base class checks that the model that comes out is valid, keeps the
+interface, and that `modified` is truthful.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Protocol
+
+import onnx
+
+from toolchain.budget import Budget
+from toolchain.criterion import Calibration
+from toolchain.errors import PrunecError
+from toolchain.graph.facts import Binding
+from toolchain.graph.hashing import model_sha256
+from toolchain.graph.plan import Plan
+from toolchain.graph.rule import Rule
+from toolchain.graph.surgery import KeptAxes
+from toolchain.measure.comparison import Comparison
+from toolchain.strategies.contract import Found
+from toolchain.targets.contract import Alignment
+
+
+OptionValue = str | int | float | bool
+"""What an option may be: whatever TOML and `name=value` can say alike."""
+
+
+class Reporter(Protocol):
+    """Where progress goes."""
+
+    def progress(self, text: str) -> None:
+        """Say what is going on now; it may be overwritten by the next call."""
+
+    def warn(self, text: str) -> None:
+        """Say something that should be read."""
+
+
+class Timer(Protocol):
+    """Builds a model's engine and times it against the original's."""
+
+    @property
+    def baseline_ms(self) -> float:
+        """The original's median latency."""
+
+    def compare(self, model: onnx.ModelProto, *, final: bool = False) -> Comparison:
+        """Build and time; `final` asks for the interval that ends up in the report."""
+
+
+@dataclass(frozen=True, eq=False)
+class PassContext:
+    """Everything a pass may use."""
+
+    rules: Mapping[str, Rule]
+    binding: Binding
+    budget: Budget | None
+    alignment: Alignment
+    timer: Timer
+    calibration: CalibrationSource | None
+    reporter: Reporter
+    seed: int
+    pruning: Pruning | None = None
+    """What an earlier pass of this pipeline has pruned."""
+
+
+class CalibrationSource(Protocol):
+    """Makes calibration for a model: the same samples, looked at through that model."""
+
+    def calibration_of(self, model: onnx.ModelProto) -> Calibration:
+        """Return samples and a view of the model's inner tensors."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pruning:
+    """What a pruning pass decided: enough to replay it and to check it with the mask oracle."""
+
+    source: onnx.ModelProto
+    plan: Plan
+    kept: Mapping[str, KeptAxes]
+    found: Found
+    criterion: str
+    widths: tuple[tuple[str, int, int], ...]
+    """(group, width before, width after) for every group that can be pruned."""
+    frozen: tuple[tuple[str, int, str], ...]
+    """(group, width, reason) for every group that cannot."""
+
+
+@dataclass(frozen=True, eq=False)
+class PassResult:
+    """The model after a pass, whether anything changed, and notes for the report.
+
+    `exact` says that the result computes what its input computed (for pruning: what the masked input computes);
+    a pass that changes weights for the better says no.
+    """
+
+    model: onnx.ModelProto
+    modified: bool
+    notes: tuple[str, ...] = ()
+    pruning: Pruning | None = None
+    exact: bool = True
+
+
+class Pass(ABC):
+    """A graph rewrite; subclasses are frozen dataclasses in `passes/`, one a file."""
+
+    @classmethod
+    def name(cls) -> str:
+        """Return the name used in `--passes`: FoldBatchnorm is `fold-batchnorm`."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "-", cls.__name__).lower()
+
+    @abstractmethod
+    def run(self, model: onnx.ModelProto, context: PassContext) -> PassResult:
+        """Rewrite a copy of the model."""
+
+    def __call__(self, model: onnx.ModelProto, context: PassContext) -> PassResult:
+        """Run, and check what came out."""
+        result = self.run(model, context)
+        if not result.modified:
+            return PassResult(model, False, result.notes, result.pruning)
+        self._check(model, result.model)
+        return result
+
+    def options(self) -> dict[str, OptionValue]:
+        """Return every option with its value."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}  # type: ignore[arg-type]
+
+    def _check(self, before: onnx.ModelProto, after: onnx.ModelProto) -> None:
+        if _interface(before) != _interface(after):
+            raise PrunecError(f"pass {self.name()} changed the model's inputs or outputs")
+        if model_sha256(before) == model_sha256(after):
+            raise PrunecError(f"pass {self.name()} claims a change that is not there")
+        if after.ByteSize() < onnx.checker.MAXIMUM_PROTOBUF:
+            _check_valid(self.name(), after)
+
+
+def _interface(model: onnx.ModelProto) -> list[bytes]:
+    constants = {item.name for item in model.graph.initializer}
+    values = [item for item in (*model.graph.input, *model.graph.output) if item.name not in constants]
+    return [item.SerializeToString(deterministic=True) for item in values]
+
+
+def _check_valid(name: str, model: onnx.ModelProto) -> None:
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise PrunecError(
+            f"pass {name} made an invalid model ({reason})", hint="please report this"
+        ) from error

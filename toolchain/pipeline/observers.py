@@ -1,0 +1,103 @@
+"""Observers: what is looked at after each pass. Each fills its part of the record."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import onnx
+
+from toolchain.data.accuracy import Accuracy
+from toolchain.errors import PrunecError
+from toolchain.graph.hashing import model_sha256
+from toolchain.graph.oracle import Feeds, compare_with_masked, relative_error
+from toolchain.measure.comparison import Comparison
+from toolchain.measure.timer import EngineTimer
+from toolchain.pipeline.contract import PassResult
+from toolchain.pipeline.record import Check, Record
+from toolchain.targets.onnxruntime import execute
+
+FOLD_TOLERANCE = 1e-3
+"""A pass that only rewrites may move outputs by rounding, relative to the largest one."""
+
+
+class Observer(ABC):
+    """Looks at the model after a pass."""
+
+    @abstractmethod
+    def observe(self, before: onnx.ModelProto, result: PassResult, record: Record) -> Record:
+        """Return the record with this observer's part filled in; raise where the result must not be used."""
+
+
+@dataclass(frozen=True, eq=False)
+class Verify(Observer):
+    """Pruned equals masked; any other rewrite equals what it was made from. Runs without optimisation."""
+
+    feeds: Feeds
+
+    def observe(self, before: onnx.ModelProto, result: PassResult, record: Record) -> Record:
+        """Run both and compare."""
+        if not result.modified or not result.exact:
+            return record
+        check = self._pruned(result) if result.pruning else self._rewritten(before, result.model)
+        if not check.passed:
+            raise PrunecError(
+                f"pass {record.name}: its result differs from what it stands for by {check.relative_error:.1e} "
+                f"(allowed {check.tolerance:.1e})",
+                hint="please report this with the model; nothing was written",
+            )
+        return replace(record, check=check)
+
+    def _pruned(self, result: PassResult) -> Check:
+        pruning = result.pruning
+        assert pruning is not None
+        verdict = compare_with_masked(pruning.source, result.model, pruning.kept, self.feeds, execute)
+        return Check(verdict.relative_error, verdict.tolerance, verdict.equal, verdict.powered)
+
+    def _rewritten(self, before: onnx.ModelProto, after: onnx.ModelProto) -> Check:
+        expected, found = execute(before, self.feeds, False), execute(after, self.feeds, False)
+        error = relative_error(found, expected)
+        return Check(error, FOLD_TOLERANCE, error <= FOLD_TOLERANCE, True)
+
+
+@dataclass(frozen=True, eq=False)
+class Measure(Observer):
+    """Build the engine and time it against the original's; one content is timed once."""
+
+    timer: EngineTimer
+    _seen: dict[str, Comparison] = field(default_factory=dict)
+
+    def observe(self, before: onnx.ModelProto, result: PassResult, record: Record) -> Record:  # noqa: ARG002
+        """Add latency and ratio."""
+        key = model_sha256(result.model)
+        if key not in self._seen:
+            self._seen[key] = self.timer.compare(result.model, final=True)
+        return replace(record, comparison=self._seen[key])
+
+
+@dataclass(frozen=True, eq=False)
+class Assess(Observer):
+    """Measure accuracy through the target's own engine where it runs here."""
+
+    accuracy: Accuracy
+    timer: EngineTimer
+
+    def observe(self, before: onnx.ModelProto, result: PassResult, record: Record) -> Record:  # noqa: ARG002
+        """Add the score."""
+        return replace(record, score=self.accuracy.of(result.model, self.timer))
+
+
+@dataclass(frozen=True, eq=False)
+class Dump(Observer):
+    """Write the model after each pass into a folder, numbered."""
+
+    directory: Path
+    _count: list[int] = field(default_factory=lambda: [0])
+
+    def observe(self, before: onnx.ModelProto, result: PassResult, record: Record) -> Record:  # noqa: ARG002
+        """Write `NN-pass.onnx`."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._count[0] += 1
+        onnx.save(result.model, self.directory / f"{self._count[0]:02d}-{record.name}.onnx")
+        return record

@@ -1,0 +1,121 @@
+"""What a strategy is given, what it may try, and what it returns."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import gcd
+
+import numpy as np
+import numpy.typing as npt
+
+from toolchain.graph.analysis import Analysis, Group
+from toolchain.graph.cost import Cost, CostModel
+from toolchain.graph.labels import Role
+from toolchain.graph.plan import Plan, make_plan, removed_units
+from toolchain.measure.comparison import Comparison
+from toolchain.targets.contract import Alignment
+
+Importance = Mapping[str, npt.NDArray[np.float64]]
+"""Group name to a score per unit: what its removal costs."""
+
+Widths = Mapping[str, int]
+"""Group name to the number of units kept; groups that are not named keep all."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """A plan that was built into an engine and timed against the original."""
+
+    plan: Plan
+    cost: Cost
+    comparison: Comparison
+
+    def meets(self, ratio: float) -> bool:
+        """Tell whether the whole interval lies within the budget."""
+        return self.comparison.high <= ratio
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """The model's groups, what each unit is worth, the budget, and a way to try a plan on the target."""
+
+    analysis: Analysis
+    model_sha256: str
+    importance: Importance
+    cost_model: CostModel
+    alignment: Alignment
+    ratio: float
+    time_plan: Callable[[Plan, Cost], Comparison]
+
+    def plan(self, widths: Widths) -> Plan:
+        """Remove the least important units of each group."""
+        removed = {}
+        for name, width in widths.items():
+            order = np.argsort(self.importance[name], kind="stable")
+            removed[name] = order[: len(order) - width].tolist()
+        return make_plan(self.analysis, self.model_sha256, removed)
+
+    def cost(self, plan: Plan) -> Cost:
+        """Return what the model costs under a plan."""
+        return self.cost_model.of(removed_units(self.analysis, plan))
+
+    def attempt(self, widths: Widths) -> Trial:
+        """Cut, build and time."""
+        plan = self.plan(widths)
+        cost = self.cost(plan)
+        return Trial(plan, cost, self.time_plan(plan, cost))
+
+    def loss(self, name: str, width: int) -> float:
+        """Return what a group loses at a width: total * s / (1 - s), s the share of its importance that goes.
+
+        Importance is an energy, so this is noise over signal: the last units of a group cost far more than the
+        first, which a plain sum would not say.
+        """
+        ordered = np.sort(self.importance[name])
+        total = float(ordered.sum())
+        share = float(ordered[: len(ordered) - width].sum()) / max(total, 1e-30)
+        return total * share / max(1.0 - share, 1e-9)
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The best trial, all trials in order, and whether the best meets the budget."""
+
+    best: Trial | None
+    trials: tuple[Trial, ...]
+    met: bool
+
+
+class Strategy(ABC):
+    """Chooses the plan for a budget."""
+
+    @abstractmethod
+    def search(self, problem: Problem) -> Found:
+        """Return the best plan found; `met` says whether its measured latency is within the budget."""
+
+
+def channels_per_unit(group: Group) -> int:
+    """Return how many channels of the producing tensor one unit takes (more than one in grouped convolutions)."""
+    site = next((site for site in group.sites if site.role is not Role.CONSUMES), group.sites[0])
+    return max(1, int(np.count_nonzero(np.isin(site.units, group.units))) // group.width)
+
+
+def aligned_widths(group: Group, alignment: Alignment) -> list[int]:
+    """Return the widths below the present one that the target likes, widest first.
+
+    1. Multiples of the preferred alignment, counted in channels.
+    2. Below the preferred alignment itself: multiples of the least acceptable one.
+    """
+    per_unit = channels_per_unit(group)
+    preferred = alignment.preferred // gcd(alignment.preferred, per_unit)
+    least = alignment.least // gcd(alignment.least, per_unit)
+    wide = range(preferred, group.width, preferred)
+    narrow = range(least, min(preferred, group.width), least)
+    return sorted({*wide, *narrow}, reverse=True)
+
+
+def fastest(trials: list[Trial]) -> Trial | None:
+    """Return the trial with the lowest ratio."""
+    return min(trials, key=lambda trial: trial.comparison.ratio, default=None)

@@ -1,0 +1,134 @@
+"""What a target is: it builds an engine from an ONNX model, describes itself, and runs the engine."""
+
+import shutil
+import tempfile
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import ClassVar
+
+import onnx
+from polygraphy.backend.base import BaseRunner
+
+from toolchain.errors import UsageError
+from toolchain.graph.hashing import model_sha256
+from toolchain.targets.engine import Engine, Identity, find, folder_name, seal
+
+
+class Clock(StrEnum):
+    """What a latency was read from, and so what it includes."""
+
+    HOST = "host"
+    """Wall clock around one inference call: inputs and outputs are host memory."""
+    DEVICE = "device"
+    """Events on the device: execution alone, without copies to and from the host."""
+    MODELLED = "modelled"
+    """A formula: nothing was measured."""
+
+
+@dataclass(frozen=True)
+class Availability:
+    """Whether a target can be used here, and if not, why and what to do."""
+
+    ok: bool
+    reason: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """The multiples of channels a target likes: a prior that measurement overrules."""
+
+    preferred: int
+    least: int
+
+
+@dataclass(frozen=True)
+class Target(ABC):
+    """A backend; its fields are its options.
+
+    A new target is one new file here with one subclass. The file is imported on every machine, so an optional
+    library is imported inside methods, and `availability` says whether that would work.
+    """
+
+    name: ClassVar[str]
+    clock: ClassVar[Clock]
+    engine_suffix: ClassVar[str]
+    auto_rank: ClassVar[int | None] = None
+    """Place in the search of `auto`, lowest first; None: only on request."""
+
+    @property
+    def measured(self) -> bool:
+        """Whether latencies are measured; if not, every number is to be printed as modelled."""
+        return self.clock is not Clock.MODELLED
+
+    @property
+    def executes(self) -> bool:
+        """Whether `runner` computes outputs on this machine, so that accuracy can be measured through it."""
+        return self.measured
+
+    @property
+    def options(self) -> tuple[tuple[str, str], ...]:
+        """The options as (name, text) pairs."""
+        return tuple((field.name, str(getattr(self, field.name))) for field in fields(self))
+
+    @abstractmethod
+    def availability(self) -> Availability:
+        """Say whether this target, with these options, can build engines on this machine."""
+
+    @abstractmethod
+    def identity(self) -> Identity:
+        """Describe device, runtime, driver, precision and options."""
+
+    @abstractmethod
+    def width_alignment(self, data_type: int = onnx.TensorProto.FLOAT) -> Alignment:
+        """Return the multiples of channels to prefer for tensors of this ONNX data type."""
+
+    @abstractmethod
+    def compile(self, model: onnx.ModelProto, path: Path) -> None:
+        """Write the engine of `model` to `path`, in a fresh folder in which every file belongs to the engine.
+
+        Raises ModelError where the runtime refuses the model.
+        """
+
+    @abstractmethod
+    def runner(self, engine: Engine) -> BaseRunner:
+        """Return a Polygraphy runner, not yet activated, that loads this engine.
+
+        After `infer`, its `last_inference_time()` is the latency in seconds on this target's `clock`.
+        """
+
+    def build(self, model: onnx.ModelProto, directory: Path) -> Engine:
+        """Return the engine of `model` under `directory`, compiled only if it is not there yet.
+
+        An engine's folder appears by one rename: it is whole or absent. One whose content is not what its
+        descriptor says is built anew.
+
+        Raises ModelError where the runtime refuses the model, UsageError where `directory` cannot be written.
+        """
+        identity, source = self.identity(), model_sha256(model)
+        path = directory / folder_name(source, identity) / f"engine{self.engine_suffix}"
+        if found := find(path, identity, source):
+            return found
+        shutil.rmtree(path.parent, ignore_errors=True)
+        with _scratch(directory) as scratch:
+            fresh = Path(scratch, "engine")
+            fresh.mkdir()
+            self.compile(model, fresh / path.name)
+            engine = seal(fresh / path.name, identity, source)
+            if found := find(path, identity, source):  # another process was faster
+                return found
+            fresh.rename(path.parent)
+        return replace(engine, path=path)
+
+
+def _scratch(directory: Path) -> tempfile.TemporaryDirectory[str]:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(dir=directory, prefix=".building-")
+    except OSError as error:
+        raise UsageError(
+            f"engines cannot be written to {directory}: {error.strerror}",
+            hint="choose a folder that can be written",
+        ) from None

@@ -1,0 +1,93 @@
+"""Engines on disk: what they were built for and from, found again by content, whole or absent."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+_DESCRIPTOR = "descriptor.json"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Everything a latency depends on besides the model: latencies compare only if their identities agree.
+
+    `precision` is "as in the model" where the graph's own types decide.
+    """
+
+    target: str
+    device: str
+    runtime: str
+    precision: str
+    options: tuple[tuple[str, str], ...] = ()
+    driver: str = ""
+
+    def key(self) -> str:
+        """Return the SHA-256 (64 hexadecimal digits) of the canonical JSON of this identity."""
+        canonical = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine on disk: the main file at `path` and, for large models, weight files beside it.
+
+    `sha256` covers the content of all its files in the order of their names, so that for a single file it is
+    that file's own checksum. `model_sha256` is the content hash of the model it was built from.
+    """
+
+    path: Path
+    identity: Identity
+    sha256: str
+    model_sha256: str
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that have to be shipped for this engine, the main file among them."""
+        return tuple(_content(self.path.parent))
+
+
+_ADAPTER = TypeAdapter(Engine)
+
+
+def folder_name(source_sha256: str, identity: Identity) -> str:
+    """Return the name of an engine's folder: the full hash of the model's and the identity's."""
+    return hashlib.sha256(f"{source_sha256} {identity.key()}".encode()).hexdigest()
+
+
+def seal(path: Path, identity: Identity, source_sha256: str) -> Engine:
+    """Describe the engine just written to `path`, in a file beside it, and flush its folder to the disk."""
+    engine = Engine(path, identity, _content_sha256(path.parent), source_sha256)
+    named = replace(engine, path=Path(path.name))
+    (path.parent / _DESCRIPTOR).write_bytes(_ADAPTER.dump_json(named))
+    for file in path.parent.iterdir():
+        with file.open("rb") as handle:
+            os.fsync(handle.fileno())
+    return engine
+
+
+def find(path: Path, identity: Identity, source_sha256: str) -> Engine | None:
+    """Return the engine at `path` if it was built for and from what is wanted and its files are intact."""
+    try:
+        found = _ADAPTER.validate_json((path.parent / _DESCRIPTOR).read_bytes())
+    except (OSError, ValidationError):
+        return None
+    wanted = Engine(Path(path.name), identity, _content_sha256(path.parent), source_sha256)
+    return replace(wanted, path=path) if found == wanted else None
+
+
+def _content(folder: Path) -> Iterator[Path]:
+    return (file for file in sorted(folder.iterdir()) if file.name != _DESCRIPTOR)
+
+
+def _content_sha256(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for file in _content(folder):
+        with file.open("rb") as handle:
+            while chunk := handle.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()
