@@ -91,12 +91,12 @@ def _problem(model: onnx.ModelProto, analysis: Analysis, scores: Scores, context
     ratio = context.budget.ratio_of(context.timer.baseline_ms)
     trials = 0
 
-    def time_plan(plan: Plan, cost: Cost) -> Comparison:
+    def time_plan(plan: Plan, cost: Cost, final: bool) -> Comparison:
         nonlocal trials
-        trials += 1
-        comparison = context.timer.compare(apply_plan(analysis, plan).model)
+        trials += not final
+        comparison = context.timer.compare(apply_plan(analysis, plan).model, final=final)
         context.reporter.progress(
-            f"trial {trials}: {100 * comparison.ratio:.1f} % of the original latency "
+            f"trial {trials}{' confirmed' if final else ''}: {100 * comparison.ratio:.1f} % of the original latency "
             f"with {cost.macs / total:.0%} of its MACs (budget {100 * ratio:.1f} %)"
         )
         return comparison

@@ -297,7 +297,6 @@ def networks(draw: st.DrawFn, longest: int = 12) -> onnx.ModelProto:
     """Draw a network: a convolution, steps, and a head for each tensor that is left over."""
     b = Builder(draw)
     convolution(b)
-    b.live.pop(0)
     for step in draw(st.lists(st.sampled_from(STEPS), min_size=1, max_size=longest)):
         step(b)
     read = {name for node in b.nodes for name in node.input}

@@ -12,12 +12,12 @@ import numpy as np
 import onnx
 
 from toolchain.budget import Budget
-from toolchain.data.accuracy import Accuracy
+from toolchain.data.accuracy import Accuracy, Subset
 from toolchain.data.interface import ModelInterface
 from toolchain.data.open_data import open_data
 from toolchain.data.open_metric import open_metric
 from toolchain.data.preprocess import Preprocess
-from toolchain.data.split import split
+from toolchain.data.split import MAX_CALIBRATION_SAMPLES, MAX_EVALUATION_SAMPLES, draw, split
 from toolchain.emit.bundle import check_output
 from toolchain.emit.emission import Emission, emit, emit_failure
 from toolchain.emit.report import Report
@@ -50,6 +50,7 @@ class CompileRequest:
     data: Path | None = None
     preprocess: Preprocess | None = None
     metric: str = "auto"
+    calibration_data: Path | None = None
     calibration_samples: int | None = None
     evaluation_samples: int | None = None
     min_accuracy: float | None = None
@@ -83,9 +84,7 @@ def compile_model(request: CompileRequest, reporter: Reporter, on_record: OnReco
 class _Compilation:
     """One compile; what it prepares is prepared once, when first asked for."""
 
-    def __init__(
-        self, request: CompileRequest, loaded: LoadedModel, folder: Path, reporter: Reporter
-    ) -> None:
+    def __init__(self, request: CompileRequest, loaded: LoadedModel, folder: Path, reporter: Reporter) -> None:
         self._request = request
         self._loaded = loaded
         self._folder = folder
@@ -95,14 +94,12 @@ class _Compilation:
         """Run every pass, then emit."""
         request = self._request
         if self._accuracy:
-            for warning in self._accuracy.dataset.warnings:
+            for warning in self._accuracy.judging.data.warnings:
                 self._reporter.warn(warning)
         pipeline = Pipeline(request.passes, self._observers(), self._cost, request.min_accuracy, on_record)
         outcome = pipeline.run(self._loaded.normalised, self._context())
         self._reporter.progress("writing the bundle")
-        return emit(
-            Emission(request, self._loaded, outcome, self._accuracy, self._timer, self._feeds), self._reporter
-        )
+        return emit(Emission(request, self._loaded, outcome, self._accuracy, self._timer, self._feeds), self._reporter)
 
     @cached_property
     def _accuracy(self) -> Accuracy | None:
@@ -110,19 +107,30 @@ class _Compilation:
         if request.data is None:
             return None
         interface = ModelInterface.of(self._loaded.normalised)
-        dataset = open_data(request.data, interface, request.preprocess)
-        generator = np.random.default_rng(request.seed)
-        parts = split(
-            len(dataset), request.calibration_samples, request.evaluation_samples, generator, dataset.labels
+        judging, calibrating = self._datasets(request.data, interface)
+        metric = open_metric(request.metric, interface, judging.data.labels)
+        return Accuracy(judging, calibrating, metric, self._loaded.normalised)
+
+    def _datasets(self, path: Path, interface: ModelInterface) -> tuple[Subset, Subset]:
+        """Return the samples that judge and those that calibrate: parts of one dataset, or two datasets."""
+        request, generator = self._request, np.random.default_rng(self._request.seed)
+        judging = open_data(path, interface, request.preprocess)
+        if request.calibration_data is None:
+            parts = split(
+                len(judging), request.calibration_samples, request.evaluation_samples, generator, judging.labels
+            )
+            return Subset(judging, parts.evaluation), Subset(judging, parts.calibration)
+        calibrating = open_data(request.calibration_data, interface, request.preprocess)
+        return (
+            Subset(judging, draw(judging, request.evaluation_samples, MAX_EVALUATION_SAMPLES, generator)),
+            Subset(calibrating, draw(calibrating, request.calibration_samples, MAX_CALIBRATION_SAMPLES, generator)),
         )
-        metric = open_metric(request.metric, interface, dataset.labels)
-        return Accuracy(dataset, parts, metric, self._loaded.normalised)
 
     @cached_property
     def _binding(self) -> Mapping[str, int]:
         sample: Shapes = {}
         if self._accuracy:
-            sample = {name: value.shape for name, value in self._accuracy.dataset.batch([0]).feeds.items()}
+            sample = {name: value.shape for name, value in self._accuracy.judging.data.batch([0]).feeds.items()}
         return deployment_binding(self._loaded.normalised, self._request.input_shapes or {}, sample)
 
     @cached_property
@@ -133,8 +141,7 @@ class _Compilation:
         if self._accuracy is None:
             return feeds
         batch = len(next(iter(feeds.values())))
-        chosen = np.resize(self._accuracy.split.calibration, batch)
-        real = self._accuracy.dataset.batch(chosen).feeds
+        real = self._accuracy.calibrating.cycled(batch).feeds
         return real if all(real[name].shape == feeds[name].shape for name in feeds) else feeds
 
     @cached_property

@@ -40,4 +40,5 @@ def sum_by_unit(
 ) -> npt.NDArray[np.float64]:
     """Add up values along a site's axis for each unit of a group."""
     size = int(max(site.units.max(), group.units.max())) + 1
-    return np.bincount(site.units, weights=values, minlength=size)[group.units]
+    totals: npt.NDArray[np.float64] = np.bincount(site.units, weights=values, minlength=size).astype(np.float64)
+    return totals[group.units]

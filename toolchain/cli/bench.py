@@ -27,9 +27,7 @@ def bench(
     target_options: Annotated[str, typer.Option(help="Options of the target, e.g. threads=1.")] = "",
     input_shapes: Annotated[str, typer.Option(help='Sizes when deployed: "x:[8,3,224,224]".')] = "",
     half_width: Annotated[float, typer.Option(help="Wanted half-width of the ratio's interval.")] = 0.01,
-    max_seconds: Annotated[
-        float, typer.Option(help="Give up narrowing the interval after this time.")
-    ] = 20.0,
+    max_seconds: Annotated[float, typer.Option(help="Give up narrowing the interval after this time.")] = 20.0,
     seed: Annotated[int, typer.Option(help="Draws the inputs and the interval.")] = 0,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON alone to stdout.")] = False,
 ) -> None:
@@ -42,9 +40,7 @@ def bench(
     if {name: value.shape for name, value in random_feeds(models[1], binding, generator).items()} != {
         name: value.shape for name, value in feeds.items()
     }:
-        raise UsageError(
-            f"{baseline} and {candidate} do not take the same inputs", hint="only like compares with like"
-        )
+        raise UsageError(f"{baseline} and {candidate} do not take the same inputs", hint="only like compares with like")
     chosen = targets.create(target, target_options)
     protocol = Protocol(half_width=half_width, max_seconds=max_seconds)
     with (
@@ -64,9 +60,7 @@ def bench(
         (str(candidate), latency_text(figure), ratio_text(figure)),
     ]
     identity = chosen.identity()
-    terminal.table(
-        ("model", "latency", "ratio"), rows, title=f"{chosen.name} on {identity.device}, {identity.runtime}"
-    )
+    terminal.table(("model", "latency", "ratio"), rows, title=f"{chosen.name} on {identity.device}, {identity.runtime}")
     terminal.line(f"verdict: {figure.verdict}")
     if not comparison.converged:
         raise TooNoisy(

@@ -33,30 +33,23 @@ def compile_command(  # noqa: PLR0917  every option of the command line is an ar
     ] = None,
     preprocess: Annotated[str, typer.Option(help="resize=256,crop=224,scale=1/255,mean=...,std=...")] = "",
     metric: Annotated[str, typer.Option(help="auto, top1, top5, fidelity, or FILE.py:function.")] = "auto",
-    target: Annotated[
-        str, typer.Option(help="Where the engine runs; auto takes the best one here.")
-    ] = "auto",
+    target: Annotated[str, typer.Option(help="Where the engine runs; auto takes the best one here.")] = "auto",
     target_options: Annotated[str, typer.Option(help="Options of the target, e.g. threads=1.")] = "",
     strategy: Annotated[str, typer.Option(help="How the plan is chosen.")] = "",
     criterion: Annotated[str, typer.Option(help="What a unit's removal costs.")] = "",
-    passes: Annotated[
-        str, typer.Option(help="fold-constants,prune(strategy=greedy),... instead of a preset.")
-    ] = "",
+    passes: Annotated[str, typer.Option(help="fold-constants,prune(strategy=greedy),... instead of a preset.")] = "",
     preset: Annotated[str, typer.Option(help=f"A named pipeline: {', '.join(PRESETS)}.")] = "default",
     config: Annotated[Path | None, typer.Option(help="A pipeline.toml, such as a bundle's.")] = None,
     input_shapes: Annotated[str, typer.Option(help='Sizes when deployed: "x:[8,3,224,224]".')] = "",
-    min_accuracy: Annotated[
-        float | None, typer.Option(help="A pass that falls below is rolled back.")
+    min_accuracy: Annotated[float | None, typer.Option(help="A pass that falls below is rolled back.")] = None,
+    calibration_data: Annotated[
+        Path | None, typer.Option(help="Samples to calibrate on, instead of a part of --data; labels are not used.")
     ] = None,
     calibration_samples: Annotated[int | None, typer.Option(help="Samples to calibrate on.")] = None,
-    evaluation_samples: Annotated[
-        int | None, typer.Option(help="Samples to judge on; never the same.")
-    ] = None,
+    evaluation_samples: Annotated[int | None, typer.Option(help="Samples to judge on; never the same.")] = None,
     seed: Annotated[int, typer.Option(help="Draws the samples and the intervals.")] = 0,
     dump_dir: Annotated[Path | None, typer.Option(help="Write the model after each pass here.")] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Search and print the plan; write nothing.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Search and print the plan; write nothing.")] = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print report.json alone to stdout.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
@@ -72,6 +65,7 @@ def compile_command(  # noqa: PLR0917  every option of the command line is an ar
         data=data,
         preprocess=Preprocess.parse(preprocess) if preprocess else None,
         metric=metric,
+        calibration_data=calibration_data,
         calibration_samples=calibration_samples,
         evaluation_samples=evaluation_samples,
         min_accuracy=min_accuracy,
@@ -95,9 +89,7 @@ def _passes(text: str, preset: str, config: Path | None, strategy: str, criterio
     if preset not in PRESETS:
         raise UsageError(f"there is no preset '{preset}'", hint=f"presets are {', '.join(PRESETS)}")
     chosen = (
-        read_pipeline(config, catalogue)
-        if config and not text
-        else parse_passes(text or PRESETS[preset], catalogue)
+        read_pipeline(config, catalogue) if config and not text else parse_passes(text or PRESETS[preset], catalogue)
     )
     given = {name: value for name, value in (("strategy", strategy), ("criterion", criterion)) if value}
     return [

@@ -98,9 +98,7 @@ def _figure(group: Group, index: GraphIndex) -> GroupFigure:
     )
     single = "it has one unit only" if group.width == 1 else ""
     reason = str(group.reason) if group.reason else single
-    return GroupFigure(
-        name=group.name, width=group.width, prunable=group.prunable, reason=reason, sites=sites
-    )
+    return GroupFigure(name=group.name, width=group.width, prunable=group.prunable, reason=reason, sites=sites)
 
 
 def _print(inspection: Inspection, terminal: Terminal) -> None:

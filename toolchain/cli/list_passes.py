@@ -19,9 +19,9 @@ def list_passes() -> None:
     terminal = Terminal()
     kinds: list[tuple[str, Mapping[str, type[Any]]]] = [
         ("passes", load_passes()),
-        ("strategies", by_name("toolchain.strategies", Strategy)),  # type: ignore[type-abstract]
-        ("criteria", by_name("passes.criteria", Criterion)),  # type: ignore[type-abstract]
-        ("targets", by_name("toolchain.targets", Target)),  # type: ignore[type-abstract]
+        ("strategies", by_name("toolchain.strategies", Strategy)),
+        ("criteria", by_name("passes.criteria", Criterion)),
+        ("targets", by_name("toolchain.targets", Target)),
     ]
     for kind, classes in kinds:
         rows = [(name, _summary(item), _options(item)) for name, item in classes.items()]

@@ -36,9 +36,7 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: bool = typer.Option(
-        False, "--version", callback=_show_version, is_eager=True, help="Print the version."
-    ),
+    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Print the version."),
 ) -> None:
     del version
 
@@ -64,12 +62,8 @@ def _report_defect(error: Exception) -> None:
         frame = frame.tb_next
     place = f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}" if frame else "?"
     console = Terminal().err
-    console.print(
-        f"[red]prunec:[/red] internal error: {escape(repr(error))} at {escape(place)}", soft_wrap=True
-    )
-    console.print(
-        "this is a defect of prunec; please report it with the command and the model", soft_wrap=True
-    )
+    console.print(f"[red]prunec:[/red] internal error: {escape(repr(error))} at {escape(place)}", soft_wrap=True)
+    console.print("this is a defect of prunec; please report it with the command and the model", soft_wrap=True)
 
 
 if __name__ == "__main__":

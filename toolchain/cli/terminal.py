@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -55,12 +55,10 @@ class Terminal:
         if self._quiet:
             return
         row = pass_row(PassFigure.of(record))
-        text = ", ".join(
-            f"{name} {cell}" for name, cell in zip(HEADINGS[2:], row[2:], strict=True) if cell != "-"
-        )
+        text = ", ".join(f"{name} {cell}" for name, cell in zip(HEADINGS[2:], row[2:], strict=True) if cell != "-")
         self.err.print(f"[bold]{escape(row[0])}[/bold] {escape(row[1])}: {escape(text)}", soft_wrap=True)
 
-    def table(self, headings: tuple[str, ...], rows: list[tuple[str, ...]], *, title: str = "") -> None:
+    def table(self, headings: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> None:
         """Print a table to stdout."""
         table = Table(*headings, title=escape(title) if title else None, title_justify="left")
         for row in rows:

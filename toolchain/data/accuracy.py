@@ -14,7 +14,7 @@ import onnx
 from toolchain.criterion import Calibration
 from toolchain.data.dataset import Batch, Dataset, Outputs
 from toolchain.data.metric import Metric, Score, evaluate
-from toolchain.data.split import Split
+from toolchain.data.split import Indices
 from toolchain.measure.timer import EngineTimer
 from toolchain.targets.onnxruntime import ReferenceSession
 
@@ -23,11 +23,27 @@ BATCH_SIZE = 64
 
 
 @dataclass(frozen=True, eq=False)
-class Accuracy:
-    """A dataset's evaluation part, a metric, and the original to compare with where the metric needs it."""
+class Subset:
+    """Some samples of a dataset."""
 
-    dataset: Dataset
-    split: Split
+    data: Dataset
+    indices: Indices
+
+    def batches(self) -> Iterable[Batch]:
+        """Read them batch by batch."""
+        return self.data.batches(self.indices, BATCH_SIZE)
+
+    def cycled(self, size: int) -> Batch:
+        """Return one batch of this size, repeating samples where there are too few."""
+        return self.data.batch(np.resize(self.indices, size))
+
+
+@dataclass(frozen=True, eq=False)
+class Accuracy:
+    """The samples that judge, those that calibrate (never the same), a metric, and the original to compare with."""
+
+    judging: Subset
+    calibrating: Subset
     metric: Metric[Any]
     original: onnx.ModelProto
 
@@ -35,28 +51,23 @@ class Accuracy:
         """Run the model's own engine where the target executes here, else ONNX Runtime; score it."""
         references = self._references if self.metric.needs_reference else None
         if not timer.target.executes:
-            return evaluate(self.metric, self._batches(), ReferenceSession(model).run, references)
+            return evaluate(self.metric, self.judging.batches(), ReferenceSession(model).run, references)
         with timer.target.runner(timer.build(model)) as runner:
 
             def run(feeds: Mapping[str, Array]) -> Outputs:
                 outputs = runner.infer(dict(feeds), check_inputs=False)
                 return {name: np.array(value) for name, value in outputs.items()}
 
-            return evaluate(self.metric, self._batches(), run, references)
+            return evaluate(self.metric, self.judging.batches(), run, references)
 
     def calibration_of(self, model: onnx.ModelProto) -> Calibration:
         """Return the calibration part, looked at through a model."""
         return Calibration(
-            batches=lambda: (
-                batch.feeds for batch in self.dataset.batches(self.split.calibration, BATCH_SIZE)
-            ),
+            batches=lambda: (batch.feeds for batch in self.calibrating.batches()),
             observe=lambda names: ReferenceSession(model, list(names)).run,
         )
-
-    def _batches(self) -> Iterable[Batch]:
-        return self.dataset.batches(self.split.evaluation, BATCH_SIZE)
 
     @cached_property
     def _references(self) -> list[Outputs]:
         session = ReferenceSession(self.original)
-        return [session.run(batch.feeds) for batch in self._batches()]
+        return [session.run(batch.feeds) for batch in self.judging.batches()]

@@ -56,9 +56,7 @@ def require_equal_lengths(where: object, arrays: Mapping[str, NDArray[Any]]) -> 
     lengths = {name: _length(array) for name, array in arrays.items()}
     if len(set(lengths.values())) > 1:
         found = ", ".join(f"'{name}' {length}" for name, length in lengths.items())
-        raise DataError(
-            f"{where}: arrays of different lengths: {found}", hint="axis 0 is the batch in all of them"
-        )
+        raise DataError(f"{where}: arrays of different lengths: {found}", hint="axis 0 is the batch in all of them")
 
 
 def _length(array: NDArray[Any]) -> int:

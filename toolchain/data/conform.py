@@ -43,9 +43,7 @@ def _check_shape(sample: NDArray[Any], spec: TensorSpec, where: str) -> None:
 
 
 def _fits(found: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
-    return len(found) == len(expected) and all(
-        want in (None, size) for size, want in zip(found, expected, strict=True)
-    )
+    return len(found) == len(expected) and all(want in (None, size) for size, want in zip(found, expected, strict=True))
 
 
 def _shape_hint(found: tuple[int, ...], expected: tuple[int | None, ...]) -> str:
@@ -68,9 +66,7 @@ def _cast(sample: NDArray[Any], spec: TensorSpec, where: str) -> NDArray[Any]:
         converted = sample.astype(spec.dtype)
         if np.array_equal(converted, sample):
             return converted
-    raise DataError(
-        f"{where}: input '{spec.name}' expects {spec.dtype}, found {sample.dtype}", hint=_type_hint(kinds)
-    )
+    raise DataError(f"{where}: input '{spec.name}' expects {spec.dtype}, found {sample.dtype}", hint=_type_hint(kinds))
 
 
 def _type_hint(kinds: str) -> str:

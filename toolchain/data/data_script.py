@@ -69,9 +69,7 @@ def _checked_feed(where: str, item: object, interface: ModelInterface) -> Feed:
     feed = {key: np.array(value) for key, value in item.items()}  # a copy: scripts reuse their buffers
     others = sorted(feed.keys() - {spec.name for spec in interface.inputs})
     if len(others) > 1:
-        raise DataError(
-            f"{where}: more than one key that is no input: {others}", hint="give labels as one array, 'y'"
-        )
+        raise DataError(f"{where}: more than one key that is no input: {others}", hint="give labels as one array, 'y'")
     require_equal_lengths(where, feed)
     return feed
 

@@ -72,9 +72,7 @@ class Dataset:
         if len(self) == 0:
             raise DataError("the data holds no sample")
         if self.labels is not None and len(self.labels) != len(self):
-            raise DataError(
-                f"{len(self)} samples but {len(self.labels)} labels", hint="give one label per sample"
-            )
+            raise DataError(f"{len(self)} samples but {len(self.labels)} labels", hint="give one label per sample")
 
     def __len__(self) -> int:
         return len(self.source)
@@ -98,14 +96,10 @@ class Dataset:
         labels = None if self.labels is None else self.labels[np.asarray(indices, dtype=np.intp)]
         padding = max((self.interface.batch_size or 0) - len(samples), 0)
         rows = samples + samples[-1:] * padding
-        feeds = {
-            spec.name: _stack(spec.name, [row[spec.name] for row in rows]) for spec in self.interface.inputs
-        }
+        feeds = {spec.name: _stack(spec.name, [row[spec.name] for row in rows]) for spec in self.interface.inputs}
         return Batch(feeds, labels, len(samples))
 
-    def batches(
-        self, indices: Sequence[int] | NDArray[np.integer[Any]], batch_size: int = 64
-    ) -> Iterator[Batch]:
+    def batches(self, indices: Sequence[int] | NDArray[np.integer[Any]], batch_size: int = 64) -> Iterator[Batch]:
         """Read samples batch by batch; a static batch of the model overrides `batch_size`."""
         size = self.interface.batch_size or batch_size
         for start in range(0, len(indices), size):

@@ -64,9 +64,7 @@ def fidelity(interface: ModelInterface) -> Metric[NDArray[np.float64]]:
         return ClassFidelity(interface.class_output.name)
     outputs = tuple(spec.name for spec in interface.outputs if spec.dtype.kind == "f")
     if not outputs:
-        raise UsageError(
-            "--metric fidelity needs a floating-point output", hint="use --metric FILE.py:function"
-        )
+        raise UsageError("--metric fidelity needs a floating-point output", hint="use --metric FILE.py:function")
     return TensorFidelity(outputs)
 
 
@@ -84,9 +82,7 @@ def _original(result: BatchResult, name: str) -> NDArray[Any]:
 
 def _kl(original: NDArray[np.float64], scores: NDArray[np.float64]) -> NDArray[np.float64]:
     is_probability = bool((original >= 0).all() and np.allclose(original.sum(axis=1), 1, atol=1e-3))
-    log_p, log_q = (
-        _log(rows) if is_probability else log_softmax(rows, axis=1) for rows in (original, scores)
-    )
+    log_p, log_q = (_log(rows) if is_probability else log_softmax(rows, axis=1) for rows in (original, scores))
     kl: NDArray[np.float64] = (np.exp(log_p) * (log_p - log_q)).sum(axis=1)
     return kl
 

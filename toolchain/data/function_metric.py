@@ -43,9 +43,7 @@ class FunctionMetric(Metric[BatchResult]):
     def score(self, observations: Sequence[BatchResult]) -> Score:
         """Call the function; no interval is known. DataError if it raises or returns no finite number."""
         with user_code(self.path):
-            value = self.function(
-                [seen.outputs for seen in observations], [seen.labels for seen in observations]
-            )
+            value = self.function([seen.outputs for seen in observations], [seen.labels for seen in observations])
         samples = sum(seen.samples for seen in observations)
         return Score(self.name, self._finite(value), "", True, samples, None, None)
 
@@ -55,7 +53,5 @@ class FunctionMetric(Metric[BatchResult]):
         except (TypeError, ValueError):
             value = math.nan
         if not math.isfinite(value):
-            raise DataError(
-                f"{self.path}: {self.name}() returned {result!r}", hint="return one finite number"
-            )
+            raise DataError(f"{self.path}: {self.name}() returned {result!r}", hint="return one finite number")
         return value

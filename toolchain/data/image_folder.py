@@ -64,18 +64,14 @@ def open_image_folder(path: Path, interface: ModelInterface, preprocess: Preproc
     if not folders:
         return Dataset(interface, ImageSource(_images(path), image.name, preprocess), None, preprocess)
     labels_of = _labels(path, [folder.name for folder in folders], interface)
-    files = [
-        (file, label) for folder, label in zip(folders, labels_of, strict=True) for file in _images(folder)
-    ]
+    files = [(file, label) for folder, label in zip(folders, labels_of, strict=True) for file in _images(folder)]
     source = ImageSource(tuple(file for file, _ in files), image.name, preprocess)
     return Dataset(interface, source, np.array([label for _, label in files]), preprocess)
 
 
 def _images(folder: Path) -> tuple[Path, ...]:
     found = sorted(
-        item
-        for item in folder.iterdir()
-        if item.suffix.lower() in _SUFFIXES and not item.name.startswith(".")
+        item for item in folder.iterdir() if item.suffix.lower() in _SUFFIXES and not item.name.startswith(".")
     )
     if not found:
         raise DataError(f"{folder}: no image in it", hint=f"images end in {', '.join(sorted(_SUFFIXES))}")
@@ -113,11 +109,7 @@ def _decode(file: Path) -> NDArray[Any]:
             with Image.open(file, formats=_FORMATS) as image:
                 mode, pixels = image.mode, np.asarray(image.convert("RGB"))
     except _BROKEN as error:
-        raise DataError(
-            f"{file}: cannot be read as an image: {error}", hint="replace or remove it"
-        ) from error
+        raise DataError(f"{file}: cannot be read as an image: {error}", hint="replace or remove it") from error
     if mode not in _EIGHT_BIT_MODES:
-        raise DataError(
-            f"{file}: an image of mode {mode}, not of 8 bits", hint="save it with 8 bits, or use .npz"
-        )
+        raise DataError(f"{file}: an image of mode {mode}, not of 8 bits", hint="save it with 8 bits, or use .npz")
     return pixels

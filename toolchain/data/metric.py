@@ -81,9 +81,7 @@ def evaluate(
     return metric.score(observations)
 
 
-def _pairs(
-    batches: Iterable[Batch], references: Iterable[Outputs] | None
-) -> Iterable[tuple[Batch, Outputs | None]]:
+def _pairs(batches: Iterable[Batch], references: Iterable[Outputs] | None) -> Iterable[tuple[Batch, Outputs | None]]:
     if references is None:
         return ((batch, None) for batch in batches)
     return zip(batches, references, strict=True)

@@ -34,9 +34,7 @@ def _opener(path: Path) -> Opener:
     if path.is_dir():
         return open_image_folder
     if path.suffix.lower() not in _OPENERS:
-        raise DataError(
-            f"{path}: not a kind of data", hint=f"give a folder of images, or {' or '.join(_OPENERS)}"
-        )
+        raise DataError(f"{path}: not a kind of data", hint=f"give a folder of images, or {' or '.join(_OPENERS)}")
     return _OPENERS[path.suffix.lower()]
 
 

@@ -24,9 +24,7 @@ def open_metric(name: str, interface: ModelInterface, labels: Labels) -> Metric[
     if ":" in name:
         return FunctionMetric.of(name)
     if name not in _METRICS:
-        raise UsageError(
-            f"--metric: unknown name '{name}'", hint=f"names are {', '.join(_METRICS)}, FILE.py:function"
-        )
+        raise UsageError(f"--metric: unknown name '{name}'", hint=f"names are {', '.join(_METRICS)}, FILE.py:function")
     return _METRICS[name](interface, labels)
 
 

@@ -94,9 +94,7 @@ class Preprocess:
 
     def __str__(self) -> str:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return ",".join(
-            f"{key}={_text(key, value)}" for key, value in values.items() if value not in ((), "", None)
-        )
+        return ",".join(f"{key}={_text(key, value)}" for key, value in values.items() if value not in ((), "", None))
 
 
 def _text(key: str, value: Any) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from toolchain.data.dataset import class_labels
+from toolchain.data.dataset import Dataset, class_labels
 from toolchain.errors import DataError, UsageError
 
 MAX_CALIBRATION_SAMPLES = 1_024
@@ -41,9 +41,7 @@ def split(
     """
     wanted = [number for number in (calibration, evaluation) if number is not None]
     if min(wanted, default=1) < 1:
-        raise UsageError(
-            "calibration and evaluation need at least 1 sample each", hint="leave the option out"
-        )
+        raise UsageError("calibration and evaluation need at least 1 sample each", hint="leave the option out")
     needed = sum(wanted) + (2 - len(wanted))
     if count < needed:
         raise DataError(
@@ -57,6 +55,13 @@ def split(
         evaluation = min(count - calibration, MAX_EVALUATION_SAMPLES)
     order = _stratified_order(count, generator, class_labels(labels))
     return Split(order[:calibration], order[calibration : calibration + evaluation])
+
+
+def draw(data: Dataset, wanted: int | None, most: int, generator: np.random.Generator) -> Indices:
+    """Draw `wanted` samples of a dataset, all of them up to `most` by default, stratified where there are labels."""
+    if wanted is not None and not 1 <= wanted <= len(data):
+        raise DataError(f"{wanted} samples were asked for, but the data holds {len(data)}", hint="ask for fewer")
+    return _stratified_order(len(data), generator, class_labels(data.labels))[: wanted or most]
 
 
 def _stratified_order(count: int, generator: np.random.Generator, labels: NDArray[Any] | None) -> Indices:

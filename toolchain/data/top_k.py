@@ -45,9 +45,7 @@ class TopK(Metric[NDArray[np.bool_]]):
             raise ValueError("top-k needs a label per sample")
         scores = class_scores(result.outputs[self.output])
         best = np.argsort(-scores, axis=1, kind="stable")[:, : self.k]
-        hits: NDArray[np.bool_] = (best == expected[:, np.newaxis]).any(axis=1) & ~np.isnan(scores).any(
-            axis=1
-        )
+        hits: NDArray[np.bool_] = (best == expected[:, np.newaxis]).any(axis=1) & ~np.isnan(scores).any(axis=1)
         return hits
 
     def score(self, observations: Sequence[NDArray[np.bool_]]) -> Score:
@@ -64,9 +62,7 @@ def _check_labels(k: int, labels: NDArray[Any] | None, classes: int) -> None:
     indices = class_labels(labels)
     if labels is None or indices is None:
         found = "there are none" if labels is None else f"found {labels.dtype} {list(labels.shape)}"
-        raise DataError(
-            f"--metric top{k} needs one integer label per sample; {found}", hint="use --metric fidelity"
-        )
+        raise DataError(f"--metric top{k} needs one integer label per sample; {found}", hint="use --metric fidelity")
     wrong = np.flatnonzero((indices < 0) | (indices >= classes))
     if wrong.size:
         first = int(wrong[0])

@@ -39,9 +39,7 @@ def user_code(path: Path) -> Iterator[None]:
         Exception,
         SystemExit,
     ) as error:  # foreign code may raise anything, and none of it is our traceback
-        raise DataError(
-            f"{_place(path, error)}: {type(error).__name__}: {error}", hint="mend the file"
-        ) from error
+        raise DataError(f"{_place(path, error)}: {type(error).__name__}: {error}", hint="mend the file") from error
     finally:
         sys.path.remove(str(path.parent))
 

@@ -30,9 +30,7 @@ def check_output(directory: Path) -> None:
         raise UsageError(f"-o {directory}: a file is in the way", hint="name a folder")
     foreign = directory.is_dir() and any(directory.iterdir()) and not (directory / REPORT).exists()
     if foreign:
-        raise UsageError(
-            f"-o {directory}: the folder holds something other than a bundle", hint="name a new folder"
-        )
+        raise UsageError(f"-o {directory}: the folder holds something other than a bundle", hint="name a new folder")
     with _reporting(directory):
         directory.absolute().parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=directory.absolute().parent, prefix=f".{directory.name}-"):

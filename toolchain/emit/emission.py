@@ -133,9 +133,7 @@ def _judge(emission: Emission) -> _Result:
 
 def _report(emission: Emission, result: _Result) -> Report:
     request, outcome = emission.request, emission.outcome
-    drift = relative_error(
-        execute(outcome.model, emission.feeds, True), execute(outcome.model, emission.feeds, False)
-    )
+    drift = relative_error(execute(outcome.model, emission.feeds, True), execute(outcome.model, emission.feeds, False))
     return Report(
         outcome=result.outcome,
         exit_code=result.exit_code,
@@ -158,22 +156,22 @@ def _report(emission: Emission, result: _Result) -> Report:
 def _data_figure(request: CompileRequest, accuracy: Accuracy | None) -> DataFigure | None:
     if accuracy is None:
         return None
+    judging, calibrating = accuracy.judging, accuracy.calibrating
     return DataFigure(
         path=str(request.data),
-        samples=len(accuracy.dataset),
-        calibration_samples=len(accuracy.split.calibration),
-        evaluation_samples=len(accuracy.split.evaluation),
-        warnings=accuracy.dataset.warnings,
+        samples=len(judging.data),
+        calibration_path=str(request.calibration_data or request.data),
+        calibration_samples=len(calibrating.indices),
+        evaluation_samples=len(judging.indices),
+        warnings=judging.data.warnings,
     )
 
 
 def _unknown(request: CompileRequest, emission: Emission) -> tuple[str, ...]:
     notes = []
     if emission.accuracy is None:
-        notes.append(
-            "no data was given: units were chosen by their weights alone, and accuracy was not measured"
-        )
-    elif emission.accuracy.dataset.labels is None:
+        notes.append("no data was given: units were chosen by their weights alone, and accuracy was not measured")
+    elif emission.accuracy.judging.data.labels is None:
         notes.append("the data has no labels: accuracy is fidelity to the original model, right or wrong")
     if not request.target.measured:
         notes.append(f"target {request.target.name} models latencies: no number here was measured")

@@ -54,9 +54,7 @@ def file_entries(directory: Path) -> tuple[FileEntry, ...]:
     """Describe every file that is there now."""
     files = sorted(path for path in directory.rglob("*") if path.is_file())
     return tuple(
-        FileEntry(
-            path=path.relative_to(directory).as_posix(), bytes=path.stat().st_size, sha256=file_sha256(path)
-        )
+        FileEntry(path=path.relative_to(directory).as_posix(), bytes=path.stat().st_size, sha256=file_sha256(path))
         for path in files
     )
 

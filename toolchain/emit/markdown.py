@@ -36,9 +36,7 @@ def ratio_text(figure: LatencyFigure | None) -> str:
     if figure is None:
         return "-"
     modelled = "" if figure.measured else " modelled"
-    return (
-        f"{100 * figure.ratio:.1f} % [{100 * figure.ratio_low:.1f}, {100 * figure.ratio_high:.1f}]{modelled}"
-    )
+    return f"{100 * figure.ratio:.1f} % [{100 * figure.ratio_low:.1f}, {100 * figure.ratio_high:.1f}]{modelled}"
 
 
 def accuracy_text(figure: AccuracyFigure | None) -> str:
@@ -81,14 +79,12 @@ def _headline(report: Report) -> list[str]:
     if report.data:
         data = report.data
         lines.append(
-            f"- data: `{data.path}`, {data.samples} samples: {data.calibration_samples} to calibrate, "
-            f"{data.evaluation_samples} others to judge (seed {report.seed})"
+            f"- data: {data.evaluation_samples} samples of `{data.path}` judge, "
+            f"{data.calibration_samples} others of `{data.calibration_path}` calibrate (seed {report.seed})"
         )
         lines += [f"- warning: {item}" for item in data.warnings]
     if report.runtime_drift is not None:
-        lines.append(
-            f"- runtime drift (optimised against not): {report.runtime_drift:.1e} of the largest output"
-        )
+        lines.append(f"- runtime drift (optimised against not): {report.runtime_drift:.1e} of the largest output")
     return ["\n".join(lines)]
 
 

@@ -202,6 +202,7 @@ class DataFigure(Frozen):
 
     path: str
     samples: int
+    calibration_path: str
     calibration_samples: int
     evaluation_samples: int
     warnings: tuple[str, ...]

@@ -13,7 +13,7 @@ import onnx
 
 from toolchain.graph.facts import Binding, Fact, bind_symbols, infer_facts
 from toolchain.graph.index import GraphIndex, Use, captured_names
-from toolchain.graph.labels import KEPT, LabelArray, Labels, Reason, Role
+from toolchain.graph.labels import KEPT, LabelArray, Labels, Reason, Role, varying_axes
 from toolchain.graph.resolution import Resolution
 from toolchain.graph.rule import NodeView, Rule
 from toolchain.graph.size_use import freeze_counted_channels
@@ -120,7 +120,7 @@ def analyse(model: onnx.ModelProto, rules: Mapping[str, Rule], *, binding: Bindi
             labels.uses[parameter].add(Use(len(index.nodes), 0))
     resolution = Resolution(labels)
     tensors = {
-        name: axis for name, array in labels.tensors.items() if (axis := _axis(resolution.units(array)))
+        name: axis for name, array in labels.tensors.items() if (axis := _axis(array, resolution))
     }
     sites = _parameter_sites(labels, resolution)
     groups = _groups(index, tensors, sites, resolution)
@@ -146,12 +146,13 @@ def _label_node(view: NodeView, rules: Mapping[str, Rule]) -> None:
         view.labels.freeze_tensor(name, view.reason("a subgraph reads it"))
 
 
-def _axis(units: UnitArray) -> Axis | None:
-    """Return where the units lie: along the varying axis, or as one unit along an axis of size 1."""
+def _axis(labels: LabelArray, resolution: Resolution) -> Axis | None:
+    """Return where the units lie: along the one axis of removable units, else of frozen ones, else a wide one."""
+    units = resolution.units(labels)
     if not np.any(units):
         return None
     wide = [axis for axis, size in enumerate(units.shape) if size > 1]
-    varying = [axis for axis in wide if np.any(units != units.take([0], axis))]
+    varying = varying_axes(resolution.removable(labels)) or varying_axes(units)
     axis = (varying or wide or [min(1, units.ndim - 1)])[0]
     return Axis(axis, np.moveaxis(units, axis, 0).reshape(units.shape[axis], -1)[:, 0])
 
@@ -159,7 +160,7 @@ def _axis(units: UnitArray) -> Axis | None:
 def _parameter_sites(labels: Labels, resolution: Resolution) -> tuple[ParameterSite, ...]:
     found = []
     for site in labels.sites:
-        axis = _axis(resolution.units(site.labels))
+        axis = _axis(site.labels, resolution)
         if axis is not None:
             found.append(ParameterSite(site.parameter, axis.axis, site.role, site.use.node_index, axis.units))
     return tuple(found)
@@ -180,11 +181,11 @@ def _groups(
         members[unit in resolution.reasons, tuple(places[unit])].append(unit)
     names: dict[str, int] = defaultdict(int)
     groups = []
-    for (_, where), units in members.items():
+    for (_, where), together in members.items():
         own = tuple(sites[place] for place in where if place < len(sites))
         if own:
             name = _name(index, own, names)
-            groups.append(Group(name, np.array(units), own, resolution.reasons.get(units[0])))
+            groups.append(Group(name, np.array(together), own, resolution.reasons.get(together[0])))
     return tuple(groups)
 
 

@@ -26,15 +26,26 @@ class Resolution:
     def __init__(self, labels: Labels) -> None:
         self._labels = labels
         self._parameter_unions()
-        self._unit_of = self._components()
+        self._renew()
         while self._enforce_boxes():
-            self._unit_of = self._components()
-        self.count = int(self._unit_of.max(initial=0)) + 1
+            self._renew()
+        self.count = len(self._frozen)
         self.reasons = self._reasons()
 
     def units(self, labels: LabelArray) -> LabelArray:
         """Return the units of a label tensor."""
         return self._unit_of[labels]
+
+    def removable(self, labels: LabelArray) -> LabelArray:
+        """Return the units of a label tensor, 0 also where a unit is frozen."""
+        units = self.units(labels)
+        return np.where(self._frozen[units], KEPT, units)
+
+    def _renew(self) -> None:
+        self._unit_of = self._components()
+        self._frozen = np.zeros(int(self._unit_of.max(initial=0)) + 1, np.bool_)
+        for chosen, _ in self._labels.frozen:
+            self._frozen[self._unit_of[chosen]] = True
 
     def _components(self) -> LabelArray:
         left, right = self._labels.edges()
@@ -54,8 +65,7 @@ class Resolution:
         for labels in self._arrays():
             if sum(size > 1 for size in labels.shape) < 2:
                 continue
-            units = self.units(labels)
-            axes = varying_axes(units)
+            axes = varying_axes(self.removable(labels))
             if len(axes) > 1:
                 self._keep_one_axis(labels, axes)
                 changed = True
@@ -71,7 +81,7 @@ class Resolution:
 
     def _units_along(self, labels: LabelArray, axis: int) -> int:
         """Count the units that stay if everything else than this axis is united."""
-        units = np.moveaxis(self.units(labels), axis, 0).reshape(labels.shape[axis], -1)
+        units = np.moveaxis(self.removable(labels), axis, 0).reshape(labels.shape[axis], -1)
         size = int(units.max()) + 1
         left, right = np.broadcast_arrays(units, units[:, :1])
         graph = coo_array((np.ones(units.size, np.int8), (left.ravel(), right.ravel())), shape=(size, size))
@@ -91,7 +101,7 @@ class Resolution:
         shape = self._labels.fact(parameter).shape or ()
         zeros = np.zeros([1] * len(shape), np.int64)
         for axis in range(len(shape)):
-            per_use = {use: zeros for use in self._labels.uses[parameter]}
+            per_use = dict.fromkeys(self._labels.uses[parameter], zeros)
             per_use.update({site.use: site.labels for site in sites if site.labels.shape[axis] > 1})
             if len(per_use) < 2:
                 continue

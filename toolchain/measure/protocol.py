@@ -65,9 +65,7 @@ _ONCE = Protocol(
 )
 
 
-def measure(
-    target: Target, engine: Engine, feeds: Feeds, *, protocol: Protocol, rng: np.random.Generator
-) -> Latency:
+def measure(target: Target, engine: Engine, feeds: Feeds, *, protocol: Protocol, rng: np.random.Generator) -> Latency:
     """Time one engine over rounds of a fresh session each."""
     subject = _Subject(target, engine, feeds, protocol if target.measured else _ONCE)
     subject.warm_up()
@@ -162,9 +160,7 @@ class _Subject:
     def warm_up(self) -> None:
         """Run until both time and runs are enough."""
         with self.target.runner(self.engine) as runner:
-            self.warm_up_ms = self._run(
-                runner, self.protocol.warm_up_runs, self.protocol.warm_up_seconds * 1e3
-            )
+            self.warm_up_ms = self._run(runner, self.protocol.warm_up_runs, self.protocol.warm_up_seconds * 1e3)
 
     @contextmanager
     def session(self) -> Iterator[Turn]:

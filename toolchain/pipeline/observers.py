@@ -9,6 +9,7 @@ from pathlib import Path
 import onnx
 
 from toolchain.data.accuracy import Accuracy
+from toolchain.data.metric import Score
 from toolchain.errors import PrunecError
 from toolchain.graph.hashing import model_sha256
 from toolchain.graph.oracle import Feeds, compare_with_masked, relative_error
@@ -82,10 +83,14 @@ class Assess(Observer):
 
     accuracy: Accuracy
     timer: EngineTimer
+    _seen: dict[str, Score] = field(default_factory=dict)
 
     def observe(self, before: onnx.ModelProto, result: PassResult, record: Record) -> Record:  # noqa: ARG002
-        """Add the score."""
-        return replace(record, score=self.accuracy.of(result.model, self.timer))
+        """Add the score; one content is judged once."""
+        key = model_sha256(result.model)
+        if key not in self._seen:
+            self._seen[key] = self.accuracy.of(result.model, self.timer)
+        return replace(record, score=self._seen[key])
 
 
 @dataclass(frozen=True, eq=False)

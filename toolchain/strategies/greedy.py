@@ -2,7 +2,8 @@
 
 The saving of a move is predicted from multiply-accumulates and corrected by measurement: after each timing the
 groups that were narrowed learn how much of their predicted saving was real. On a target where narrowing below
-a stair gains nothing, a group's prediction falls towards zero and others take their turn.
+a stair gains nothing, a group's prediction falls towards zero and others take their turn. Once within the budget,
+what is left of it is spent: groups are widened again, those first that win back most importance per latency.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toolchain.graph.plan import removed_units
 from toolchain.strategies.contract import Found, Problem, Strategy, Trial, aligned_widths, fastest
 
 LEARNED_RANGE = (0.05, 2.0)
@@ -44,6 +44,8 @@ class Greedy(Strategy):
     step: float = 0.5
     smallest_step: float = 0.01
     max_trials: int = 40
+    max_refusals: int = 3
+    """How many widenings in a row may fail before the rest of the budget is left unspent."""
 
     def search(self, problem: Problem) -> Found:
         """Move and time until the interval of the ratio lies within the budget."""
@@ -56,11 +58,31 @@ class Greedy(Strategy):
                 break
             trial = problem.attempt(state.widths)
             trials.append(trial)
-            if trial.meets(problem.ratio):
-                return Found(trial, tuple(trials), True)
             state.learn(moves, ratio - trial.comparison.ratio)
             ratio = trial.comparison.ratio
+            if trial.meets(problem.ratio):
+                return Found(self._widened(problem, state, trials), tuple(trials), True)
         return Found(fastest(trials), tuple(trials), False)
+
+    def _widened(self, problem: Problem, state: _State, trials: list[Trial]) -> Trial:
+        """Take moves back while the budget holds, and return the last trial within it."""
+        best, refused = trials[-1], set[str]()
+        while len(trials) < self.max_trials and len(refused) < self.max_refusals:
+            spare = problem.ratio - best.comparison.high
+            fitting = [move for move in state.undoable() if move.saving <= spare and move.group not in refused]
+            if not fitting:
+                break
+            move = max(fitting, key=lambda move: move.loss / max(move.saving, 1e-12))
+            narrow = state.widths[move.group]
+            state.widths[move.group] = move.width
+            trial = problem.attempt(state.widths)
+            trials.append(trial)
+            if trial.meets(problem.ratio):
+                best = trial
+            else:
+                refused.add(move.group)
+                state.widths[move.group] = narrow
+        return best
 
     def _next_moves(self, state: _State, wanted: float) -> list[Move]:
         moves: list[Move] = []
@@ -87,9 +109,7 @@ class _State:
 
     def candidates(self) -> list[Move]:
         """Return each group's next narrower width with its predicted saving."""
-        removed = removed_units(self._problem.analysis, self._problem.plan(self.widths))
-        now = self._problem.cost_model.of(removed).macs
-        return [move for name in self._choices if (move := self._move(name, removed, now)) is not None]
+        return [move for name in self._choices if (move := self._next_move(name)) is not None]
 
     def learn(self, moves: list[Move], saved: float) -> None:
         """Scale the predictions of the groups that moved by what was measured."""
@@ -99,14 +119,25 @@ class _State:
         for name in {move.group for move in moves}:
             self._realised[name] *= realised
 
-    def _move(self, name: str, removed: np.ndarray, macs: int) -> Move | None:  # type: ignore[type-arg]
-        width = next((width for width in self._choices[name] if width < self.widths[name]), None)
-        if width is None:
+    def undoable(self) -> list[Move]:
+        """Return, for each narrowed group, the move that led to its width; `width` is the one to go back to."""
+        moves = []
+        for name, choices in self._choices.items():
+            full = self._problem.analysis.by_name[name].width
+            wider = min((width for width in (full, *choices) if width > self.widths[name]), default=None)
+            if wider is not None:
+                moves.append(self._between(name, wider, self.widths[name], width=wider))
+        return moves
+
+    def _next_move(self, name: str) -> Move | None:
+        narrower = max((width for width in self._choices[name] if width < self.widths[name]), default=None)
+        if narrower is None:
             return None
+        return self._between(name, self.widths[name], narrower, width=narrower)
+
+    def _between(self, name: str, wide: int, narrow: int, *, width: int) -> Move:
+        """Predict what lies between two widths of a group, the other groups as they are."""
         problem = self._problem
-        order = problem.analysis.by_name[name].units[np.argsort(problem.importance[name], kind="stable")]
-        narrower = removed.copy()
-        narrower[order[: len(order) - width]] = True
-        saving = (macs - problem.cost_model.of(narrower).macs) / self._total * self._realised[name]
-        loss = problem.loss(name, width) - problem.loss(name, self.widths[name])
-        return Move(name, width, saving, loss)
+        macs = [problem.cost(problem.plan({**self.widths, name: kept})).macs for kept in (wide, narrow)]
+        saving = (macs[0] - macs[1]) / self._total * self._realised[name]
+        return Move(name, width, saving, problem.loss(name, narrow) - problem.loss(name, wide))

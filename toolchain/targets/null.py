@@ -212,9 +212,7 @@ def _shapes(model: onnx.ModelProto) -> dict[str, Shape]:
     try:
         inferred = onnx.shape_inference.infer_shapes(skeleton, strict_mode=True, data_prop=True).graph
     except onnx.shape_inference.InferenceError as error:
-        raise ModelError(
-            f"the model's shapes contradict each other: {' '.join(str(error).split())}"
-        ) from None
+        raise ModelError(f"the model's shapes contradict each other: {' '.join(str(error).split())}") from None
     shapes = {tensor.name: tuple(tensor.dims) for tensor in inferred.initializer}
     for value in (*inferred.input, *inferred.output, *inferred.value_info):
         sizes = value.type.tensor_type.shape.dim

@@ -52,9 +52,9 @@ _EMBEDDED_BYTES = onnx.checker.MAXIMUM_PROTOBUF // 2
 class Onnxruntime(Target):
     """ONNX Runtime; `threads=0` takes the runtime's default, one thread a physical core.
 
-    Idle threads do not spin by default, other than in a session of your own. Measured on two busy cores: with
-    spinning, the threads of two sessions take the cores from each other, and the ratio of an engine to itself
-    spreads over 30 % and more; without, over 1 %, as with one thread.
+    Idle threads do not spin unless asked to, unlike in a session left to itself. Measured on two busy
+    cores: with spinning, the threads of two sessions take the cores from each other, and the ratio of an
+    engine to itself spreads over 30 % and more; without, over 1 %, as with one thread.
     """
 
     name: ClassVar[str] = "onnxruntime"
@@ -119,9 +119,7 @@ class ReferenceSession:
     Raises ModelError where the model cannot be loaded or run, or a name in `outputs` is not in it.
     """
 
-    def __init__(
-        self, model: onnx.ModelProto, outputs: Sequence[str] | None = None, *, optimise: bool = False
-    ) -> None:
+    def __init__(self, model: onnx.ModelProto, outputs: Sequence[str] | None = None, *, optimise: bool = False) -> None:
         own = [output.name for output in model.graph.output]
         self.outputs = tuple(own if outputs is None else outputs)
         extra = [name for name in self.outputs if name not in own]
@@ -148,9 +146,7 @@ class _Session(onnxruntime.InferenceSession):  # type: ignore[misc]
             raise ModelError(f"ONNX Runtime cannot load the model: {_reason(error)}") from None
         if _PROVIDERS[provider] not in self.get_providers():  # it falls back to the CPU in silence
             what = f"ONNX Runtime could not start {_PROVIDERS[provider]}"
-            raise EnvironmentMissing(
-                what, hint="check the driver and the CUDA libraries, or use provider=cpu"
-            )
+            raise EnvironmentMissing(what, hint="check the driver and the CUDA libraries, or use provider=cpu")
 
     def run(self, *args: Any) -> Any:
         """Run, or say why not."""
