@@ -10,7 +10,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from toolchain.graph.normalise import normalise
-from toolchain.pipeline.contract import Pass, PassContext, PassResult
+from toolchain.pipeline.contract import Pass, PassContext, PassResult, restore_identity
 
 Array = npt.NDArray[np.float64]
 
@@ -36,7 +36,7 @@ class FoldBatchnorm(Pass):
             return PassResult(model, False, ("no BatchNormalization that follows a convolution alone",))
         graph.cleanup().toposort()
         result = normalise(gs.export_onnx(graph, do_type_check=False))
-        result.metadata_props.extend(model.metadata_props)
+        restore_identity(result, model)
         return PassResult(result, True, (f"{folded} BatchNormalization nodes folded",))
 
 
@@ -47,11 +47,7 @@ def _fold(graph: gs.Graph, norm: gs.Node) -> bool:
     scale, shift, mean, variance = (item.values.astype(np.float64) for item in norm.inputs[1:5])
     factor = scale / np.sqrt(variance + norm.attrs.get("epsilon", DEFAULT_EPSILON))
     weight = convolution.inputs[1].values
-    bias = (
-        convolution.inputs[2].values.astype(np.float64)
-        if len(convolution.inputs) > 2
-        else np.zeros_like(mean)
-    )
+    bias = convolution.inputs[2].values.astype(np.float64) if len(convolution.inputs) > 2 else np.zeros_like(mean)
     name = convolution.name or norm.name or norm.outputs[0].name
     folded_weight = _scaled(weight, factor, convolution).astype(weight.dtype)
     folded_bias = (factor * (bias - mean) + shift).astype(weight.dtype)

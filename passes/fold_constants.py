@@ -9,7 +9,7 @@ from polygraphy.backend import onnx as polygraphy_onnx
 from polygraphy.logger import G_LOGGER
 
 from toolchain.graph.normalise import normalise
-from toolchain.pipeline.contract import Pass, PassContext, PassResult
+from toolchain.pipeline.contract import Pass, PassContext, PassResult, restore_identity
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class FoldConstants(Pass):
         gone = len(model.graph.node) - len(folded.graph.node)
         if gone <= 0:
             return PassResult(model, False, ("nothing to fold",))
+        restore_identity(folded, model)
         return PassResult(folded, True, (f"{gone} nodes folded",))
 
 

@@ -33,6 +33,14 @@ class Prune(Pass):
     criterion: str = AUTO
     strategy_options: str = ""
 
+    def __post_init__(self) -> None:
+        self._strategy()
+        known = by_name("passes.criteria", Criterion)  # type: ignore[type-abstract]
+        if self.criterion not in (AUTO, *known):
+            raise UsageError(
+                f"there is no criterion '{self.criterion}'", hint=f"criteria are {', '.join((AUTO, *known))}"
+            )
+
     def run(self, model: onnx.ModelProto, context: PassContext) -> PassResult:
         """Analyse, score, search, cut."""
         if context.budget is None:
@@ -40,9 +48,7 @@ class Prune(Pass):
         strategy = self._strategy()
         analysis = analyse(model, context.rules, binding=context.binding)
         if not analysis.prunable_groups:
-            raise ModelError(
-                _nothing_prunable(analysis), hint="`prunec inspect` lists every group with its reason"
-            )
+            raise ModelError(_nothing_prunable(analysis), hint="`prunec inspect` lists every group with its reason")
         criterion = self._criterion_name(context)
         problem = _problem(model, analysis, self._scores(criterion, analysis, model, context), context)
         found = strategy.search(problem)
@@ -63,9 +69,7 @@ class Prune(Pass):
     def _strategy(self) -> Strategy:
         known = by_name("toolchain.strategies", Strategy)  # type: ignore[type-abstract]
         if self.strategy not in known:
-            raise UsageError(
-                f"there is no strategy '{self.strategy}'", hint=f"strategies are {', '.join(known)}"
-            )
+            raise UsageError(f"there is no strategy '{self.strategy}'", hint=f"strategies are {', '.join(known)}")
         what = f"strategy {self.strategy}"
         return make(known[self.strategy], parse_pairs(self.strategy_options.replace(";", ","), what), what)
 
@@ -75,10 +79,7 @@ class Prune(Pass):
         return "wanda" if context.calibration is not None else "l2"
 
     def _scores(self, name: str, analysis: Analysis, model: onnx.ModelProto, context: PassContext) -> Scores:
-        known = by_name("passes.criteria", Criterion)  # type: ignore[type-abstract]
-        if name not in known:
-            raise UsageError(f"there is no criterion '{name}'", hint=f"criteria are {', '.join(known)}")
-        criterion = known[name]()
+        criterion = by_name("passes.criteria", Criterion)[name]()  # type: ignore[type-abstract]
         if criterion.needs_data and context.calibration is None:
             raise UsageError(f"criterion {name} needs samples", hint="add --data, or use --criterion l2")
         context.reporter.progress(f"scoring units by {name}")

@@ -52,11 +52,10 @@ class Rematch(Pass):
         targets = _statistics(calibration.observe(names), fitting)
         corrected = _Correction(model, pruning, targets, self.largest_rescale).apply(fitting)
         before, after = (_error(candidate, pruning.source, held_out) for candidate in (model, corrected))
-        note = f"output error on held-out samples {before:.3f} -> {after:.3f}"
+        judges = "the same" if held_out is fitting else "held-out"  # one batch cannot be divided
+        note = f"output error on {judges} samples {before:.3f} -> {after:.3f}"
         return (
-            PassResult(corrected, True, (note,), exact=False)
-            if after < before
-            else PassResult(model, False, (note,))
+            PassResult(corrected, True, (note,), exact=False) if after < before else PassResult(model, False, (note,))
         )
 
     def _sample_limit(self, model: onnx.ModelProto, context: PassContext) -> int:
@@ -105,8 +104,7 @@ class _Correction:
         self._fold(node, scale, shift)
         shape = [1, -1, *[1] * (outputs[0].ndim - 2)]
         return [
-            (value * scale.reshape(shape) + shift.reshape(shape)).astype(value.dtype, copy=False)
-            for value in outputs
+            (value * scale.reshape(shape) + shift.reshape(shape)).astype(value.dtype, copy=False) for value in outputs
         ]
 
     def _affine(self, now: _Moments, target: _Moments, kept: npt.NDArray[np.int64]) -> tuple[Vector, Vector]:
@@ -118,9 +116,7 @@ class _Correction:
     def _correctable(self, node: onnx.NodeProto) -> bool:
         """Tell whether the node owns its weight and bias, and its output channels lie along one weight axis."""
         operands = list(node.input[1:3])
-        grouped = node.op_type == "ConvTranspose" and any(
-            a.name == "group" and a.i != 1 for a in node.attribute
-        )
+        grouped = node.op_type == "ConvTranspose" and any(a.name == "group" and a.i != 1 for a in node.attribute)
         scaled = any(a.name in ("alpha", "beta") and a.f != 1 for a in node.attribute)
         owned = all(name in self._parameters and len(self._uses[name]) == 1 for name in operands)
         return node.op_type in OUTPUT_AXIS and len(operands) == 2 and owned and not grouped and not scaled
@@ -193,9 +189,7 @@ def _error(candidate: onnx.ModelProto, source: onnx.ModelProto, batches: list[Fe
     for feeds in batches:
         expected, found = theirs.run(feeds), ours.run(feeds)
         errors += [
-            float(
-                np.mean(np.square(found[name] - value, dtype=np.float64)) / max(float(np.var(value)), 1e-30)
-            )
+            float(np.mean(np.square(found[name] - value, dtype=np.float64)) / max(float(np.var(value)), 1e-30))
             for name, value in expected.items()
             if value.dtype.kind == "f"
         ]

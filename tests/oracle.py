@@ -1,4 +1,4 @@
-"""What tests of graphs share: graphs as text, random feeds and plans, and the mask oracle with every check around it."""
+"""What tests of graphs share: graphs as text, random feeds and plans, and the mask oracle with all checks around it."""
 
 import os
 import re
@@ -120,10 +120,7 @@ def random_removal(analysis: Analysis, ratio: float, seed: int) -> dict[str, Seq
         group.name: min(group.width - 1, max(1, round(group.width * ratio))) if ratio else 0
         for group in analysis.prunable_groups
     }
-    return {
-        name: [int(i) for i in rng.permutation(analysis.by_name[name].width)[:n]]
-        for name, n in counts.items()
-    }
+    return {name: [int(i) for i in rng.permutation(analysis.by_name[name].width)[:n]] for name, n in counts.items()}
 
 
 def execute(model: onnx.ModelProto, feeds: Feeds, optimise: bool = False) -> Outputs:

@@ -13,7 +13,7 @@ import onnx
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-UNARY = "Relu Sigmoid Tanh HardSwish LeakyRelu Softplus Identity Abs Neg Elu".split()
+UNARY = ["Relu", "Sigmoid", "Tanh", "HardSwish", "LeakyRelu", "Softplus", "Identity", "Abs", "Neg", "Elu"]
 OPSET = 20
 
 

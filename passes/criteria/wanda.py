@@ -69,6 +69,8 @@ def _second_moments(analysis: Analysis, calibration: Calibration) -> dict[str, V
             if site.role is Role.CONSUMES
         }
     )
+    if not names:
+        return {}
     run = calibration.observe(names)
     sums: dict[str, Vector] = defaultdict(lambda: np.zeros(1))
     batches = 0

@@ -11,13 +11,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 
 from toolchain.graph.labels import LabelArray, Role, along
-from toolchain.graph.rule import Editor, NodeView, Rule
+from toolchain.graph.rule import Array, Editor, NodeView, Rule
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +51,12 @@ class Convolution(Rule):
         if _is_depthwise(view):
             editor.set_int("group", len(editor.kept(view.input_name(0), 1)))
 
+    def without_input(self, view: NodeView, parameter: Callable[[str], Array]) -> Array:
+        """Return the bias: padding included, an empty sum is 0 everywhere."""
+        channels = parameter(view.input_name(1)).shape
+        count = channels[1] * _groups(view) if view.node.op_type == "ConvTranspose" else channels[0]
+        bias = parameter(view.input_name(2)) if view.input_name(2) else np.zeros(count, parameter(view.input_name(1)).dtype)
+        return bias.reshape([1, -1, *[1] * (len(view.output_shape()) - 2)])
 
     def macs(self, view: NodeView) -> int:
         """Every output position (input position when transposed) meets one filter slice for each channel."""

@@ -72,6 +72,10 @@ class Elementwise(Rule):
         for position in range(len(view.node.output)):
             view.assign(result.labels, position)
 
+    def is_pointwise(self, view: NodeView) -> bool:  # noqa: ARG002
+        """Say yes."""
+        return True
+
 
 def _operands(view: NodeView) -> list[int]:
     named = [position for position, name in enumerate(view.node.input) if name]
@@ -99,9 +103,7 @@ def _merge(view: NodeView, left: _Operand, right: _Operand) -> _Operand:
         for side in (left, right):
             view.labels.freeze(side.labels, reason)
         return _Operand(np.full([1] * len(shape), KEPT, np.int64), shape)
-    view.labels.unite(
-        left.labels, right.labels, view.reason("one operand cannot lose the channels of the other")
-    )
+    view.labels.unite(left.labels, right.labels, view.reason("one operand cannot lose the channels of the other"))
     wider = max(left.labels, right.labels, key=np.size)
     return _Operand(wider, shape)
 

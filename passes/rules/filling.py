@@ -55,7 +55,7 @@ class Pad(Rule):
         _pin_amounts(view, editor, renewed)
 
 
-def _pad_labels(view: NodeView, labels: np.ndarray, axis: int, amounts: IndexArray) -> np.ndarray:  # type: ignore[type-arg]
+def _pad_labels(view: NodeView, labels: np.ndarray, axis: int, amounts: IndexArray) -> np.ndarray:
     before, after = (int(item) for item in amounts)
     if before < 0 or after < 0:
         return view.labels.hold(labels, [axis], view.reason("a negative pad cuts channels off"))
@@ -63,10 +63,7 @@ def _pad_labels(view: NodeView, labels: np.ndarray, axis: int, amounts: IndexArr
     full = np.broadcast_to(labels, [size if a == axis else s for a, s in enumerate(labels.shape)])
     shape = [1] * labels.ndim
     shape[axis] = -1
-    added = (
-        np.broadcast_to(view.labels.fresh(n).reshape(shape), _with(full.shape, axis, n))
-        for n in (before, after)
-    )
+    added = (np.broadcast_to(view.labels.fresh(n).reshape(shape), _with(full.shape, axis, n)) for n in (before, after))
     head, tail = added
     return np.concatenate([head, full, tail], axis)
 
@@ -82,7 +79,7 @@ def _mode(view: NodeView) -> str:
 def _amounts(view: NodeView) -> IndexArray | None:
     """Return the amounts as (2, rank): before and after along each axis; None when they are not known."""
     given = view.axes_input(1, "pads")
-    if given is None:
+    if given is None or (view.input_name(3) and view.fact(3).value is None):
         return None
     rank = len(view.input_shape(0))
     axes = view.axes_input(3, "") or list(range(rank))
@@ -130,9 +127,7 @@ class Tile(Rule):
         labels = view.input_labels(0)
         repeats = [
             after // max(before, 1) if size > 1 else 1
-            for before, after, size in zip(
-                view.input_shape(0), view.output_shape(), labels.shape, strict=True
-            )
+            for before, after, size in zip(view.input_shape(0), view.output_shape(), labels.shape, strict=True)
         ]
         view.assign(np.tile(labels, repeats))
 

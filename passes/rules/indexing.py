@@ -76,7 +76,7 @@ def _bound_lists(view: NodeView) -> tuple[IndexArray, IndexArray]:
 
 def _bounds(view: NodeView) -> list[_Bounds] | None:
     starts, ends = _bound_lists(view)
-    if not len(starts):
+    if not len(starts) or any(view.input_name(i) and view.fact(i).value is None for i in (2, 3, 4)):
         return None
     shape = view.input_shape(0)
     axes = view.axes_input(3) or list(range(len(starts)))

@@ -22,6 +22,7 @@ class Concat(Rule):
     """Join the labels along the axis."""
 
     ops = frozenset({"Concat"})
+    drops_empty_inputs = True
 
     def label(self, view: NodeView) -> None:
         """Concatenate; where channels run along another axis, unite the parts instead."""

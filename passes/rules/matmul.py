@@ -11,12 +11,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 
 import numpy as np
 
 from toolchain.graph.labels import LabelArray, Role, along, varying_axes
-from toolchain.graph.rule import NodeView, Rule
+from toolchain.graph.rule import Array, NodeView, Rule
 
 
 class Gemm(Rule):
@@ -31,9 +32,7 @@ class Gemm(Rule):
             return
         contracted = 0 if view.int_attribute("transA", 0) else 1
         input_axis = 1 if view.int_attribute("transB", 0) else 0
-        labels = view.labels.hold(
-            view.input_labels(0), [1 - contracted], view.reason("its rows must stay whole")
-        )
+        labels = view.labels.hold(view.input_labels(0), [1 - contracted], view.reason("its rows must stay whole"))
         inputs = np.broadcast_to(labels.reshape(-1), (view.input_shape(0)[contracted],))
         outputs = view.labels.fresh(view.input_shape(1)[1 - input_axis])
         view.site(1, Role.PRODUCES, along(outputs, 1 - input_axis, 2))
@@ -41,6 +40,16 @@ class Gemm(Rule):
         view.assign(along(outputs, 1, 2))
         if view.input_name(2):
             _label_bias(view, outputs)
+
+    def without_input(self, view: NodeView, parameter: Callable[[str], Array]) -> Array:
+        """Return the bias term."""
+        weight = parameter(view.input_name(1))
+        outputs = weight.shape[0 if view.int_attribute("transB", 0) else 1]
+        if not view.input_name(2):
+            return np.zeros((1, outputs), weight.dtype)
+        beta = next((item.f for item in view.node.attribute if item.name == "beta"), 1.0)
+        scaled = (beta * parameter(view.input_name(2))).astype(weight.dtype)
+        return np.broadcast_to(scaled, (1, outputs)) if scaled.ndim < 2 else scaled
 
     def macs(self, view: NodeView) -> int:
         """M * K * N."""
@@ -85,9 +94,7 @@ def _label_constant_product(view: NodeView, constant: int) -> None:
         _pass(view, labels, contracted)
         return
     others = [axis for axis in range(len(shape)) if axis != contracted]
-    held = view.labels.hold(
-        labels, others, view.reason("it contracts only one of the axes of a reshaped channel")
-    )
+    held = view.labels.hold(labels, others, view.reason("it contracts only one of the axes of a reshaped channel"))
     weight_shape = view.input_shape(constant)
     rank = len(weight_shape)
     consumed, produced = (rank - 2, rank - 1) if constant == 1 else (rank - 1, rank - 2)
@@ -114,11 +121,7 @@ def _label_live_product(view: NodeView) -> None:
         contracted = labels.ndim - 1 if live == 0 or labels.ndim == 1 else labels.ndim - 2
         other_rank = len(view.input_shape(1 - live))
         batch_axes_meet = any(axis < labels.ndim - 2 for axis in varying_axes(labels)) and other_rank > 2
-        if (
-            contracted not in varying_axes(labels)
-            and not batch_axes_meet
-            and min(labels.ndim, other_rank) >= 2
-        ):
+        if contracted not in varying_axes(labels) and not batch_axes_meet and min(labels.ndim, other_rank) >= 2:
             _pass(view, labels, contracted)
             return
     view.freeze_inputs("it multiplies two computed tensors along their channels")

@@ -28,6 +28,9 @@ class PerChannelNormalisation(Rule):
         if not all(view.is_parameter(position) for position in parameters):
             view.freeze_inputs("its parameters are computed, not stored")
             return
+        if any(len(view.input_shape(position)) != 1 for position in parameters):
+            view.freeze_inputs("its parameters vary along positions too")
+            return
         batch = view.node.op_type == "BatchNormalization"
         others = [axis for axis in range(len(shape)) if axis != 1]
         why = "it normalises each channel on its own" if batch else "its statistics span these positions"
@@ -37,6 +40,10 @@ class PerChannelNormalisation(Rule):
         view.assign(labels)
         if any(view.node.output[1:]):
             view.labels.freeze(labels, view.reason("its running statistics are outputs"))
+
+    def is_pointwise(self, view: NodeView) -> bool:
+        """Say yes for BatchNormalization, whose statistics are stored."""
+        return view.node.op_type == "BatchNormalization"
 
 
 class Mixing(Rule):
@@ -61,9 +68,7 @@ class Mixing(Rule):
         """Hold, then pass."""
         rank = len(view.input_shape(0))
         axes = [axis % rank for axis in _mixed_axes(view, rank)]
-        labels = view.labels.hold(
-            view.input_labels(0), axes, view.reason("it takes statistics across these channels")
-        )
+        labels = view.labels.hold(view.input_labels(0), axes, view.reason("it takes statistics across these channels"))
         for position in range(1, len(view.node.input)):
             _leave_scale(view, position, varying_axes(labels))
         view.assign(labels)

@@ -39,9 +39,7 @@ class Reduction(Rule):
         axes = _reduced_axes(view, rank)
         labels = view.labels.hold(view.input_labels(0), axes, view.reason("it reduces over these channels"))
         keep = view.int_attribute("keepdims", 1)
-        view.assign(
-            labels if keep else labels.reshape([s for a, s in enumerate(labels.shape) if a not in axes])
-        )
+        view.assign(labels if keep else labels.reshape([s for a, s in enumerate(labels.shape) if a not in axes]))
 
 
 def _reduced_axes(view: NodeView, rank: int) -> list[int]:

@@ -19,7 +19,6 @@ import numpy as np
 from toolchain.graph.labels import LabelArray
 from toolchain.graph.rule import Editor, NodeView, Rule
 
-
 AXES_AS_INPUT_OPSET = 13
 
 
@@ -74,7 +73,6 @@ class AxesOfSizeOne(Rule):
             return
         dropped = _dropped_axes(view)
         view.assign(labels.reshape([size for axis, size in enumerate(labels.shape) if axis not in dropped]))
-
 
     def refresh(self, view: NodeView, editor: Editor) -> None:
         """Name the axes of a Squeeze that would also drop a channel axis of which one channel is left."""

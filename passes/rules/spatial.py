@@ -35,9 +35,7 @@ class Spatial(Rule):
             view.freeze_inputs("it changes the number of channels")
             return
         others = [axis for axis in range(len(view.input_shape(0))) if axis != 1]
-        labels = view.labels.hold(
-            view.input_labels(0), others, view.reason("it mixes positions of a reshaped channel")
-        )
+        labels = view.labels.hold(view.input_labels(0), others, view.reason("it mixes positions of a reshaped channel"))
         for position in range(1, len(view.node.input)):
             view.labels.freeze_tensor(
                 view.input_name(position), view.reason("it reads this as positions, not channels")

@@ -35,9 +35,7 @@ def conv_chain(layers: int, rng: np.random.Generator) -> onnx.ModelProto:
         nodes.append(helper.make_node("Conv", [tensor, f"w{number}"], [f"c{number}"], pads=[1, 1, 1, 1]))
         nodes.append(helper.make_node("Relu", [f"c{number}"], [f"r{number}"]))
         tensor = f"r{number}"
-    value = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 64, 16, 16]) for name in ("x", tensor)
-    ]
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 64, 16, 16]) for name in ("x", tensor)]
     graph = helper.make_graph(nodes, "chain", value[:1], value[1:], weights)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
@@ -49,16 +47,16 @@ def busy_core(wanted: bool) -> Iterator[None]:
         yield
         return
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as process:
-        yield
-        process.kill()
+        try:
+            yield
+        finally:
+            process.kill()
 
 
 def report(name: str, found: list[Comparison], seconds: float) -> None:
     """Print one line of counts."""
     ratios = np.array([one.ratio for one in found])
-    counts = ", ".join(
-        f"{verdict} {count}" for verdict, count in Counter(one.verdict for one in found).items()
-    )
+    counts = ", ".join(f"{verdict} {count}" for verdict, count in Counter(one.verdict for one in found).items())
     half_width = float(np.median([one.half_width for one in found]))
     converged = sum(one.converged for one in found)
     print(
@@ -79,14 +77,11 @@ def main() -> None:
     target = create("onnxruntime", f"threads={arguments.threads}")
     feeds = {"x": rng.standard_normal((1, 64, 16, 16), np.float32)}
     with tempfile.TemporaryDirectory() as folder, busy_core(arguments.load):
-        base, longer = (
-            target.build(conv_chain(n, rng), Path(folder)) for n in (BASE_LAYERS, BASE_LAYERS + 1)
-        )
+        base, longer = (target.build(conv_chain(n, rng), Path(folder)) for n in (BASE_LAYERS, BASE_LAYERS + 1))
         for name, candidate in (("same engine", base), ("5 % more work", longer)):
             start = time.perf_counter()
             found = [
-                compare(target, base, candidate, feeds, protocol=Protocol(), rng=rng)
-                for _ in range(arguments.runs)
+                compare(target, base, candidate, feeds, protocol=Protocol(), rng=rng) for _ in range(arguments.runs)
             ]
             report(name, found, time.perf_counter() - start)
 

@@ -29,19 +29,17 @@ def test_an_open_size_without_a_number_is_refused() -> None:
     model = graph("net (float[N,3] x) => (float[N,3] y) { y = Relu(x) }")
     with pytest.raises(UsageError) as caught:
         infer_facts(GraphIndex(model), {})
-    assert str(caught.value) == (
-        "input 'x' axis 0 ('N') has no size; give one with --input-shapes \"x:[...]\""
-    )
+    assert str(caught.value) == ("input 'x' axis 0 ('N') has no size; give one with --input-shapes \"x:[...]\"")
 
 
 def test_shape_arithmetic_is_evaluated() -> None:
     facts = facts_of(
-        """net (float[N,6,4,4] x) => (float[P,Q] y) <int64 one = {1}, int64 two = {2}, int64[1] zero = {0}> {
+        """net (float[N,6,4,4] x) => (float[P,Q] y)
+        <int64 one = {1}, int64 two = {2}, int64[1] zero = {0}, int64[1] minus = {-1}> {
             s = Shape(x)
             c = Gather(s, one)
             h = Div(c, two)
             u = Unsqueeze(h, zero)
-            minus = Constant<value_ints=[-1]>()
             t = Concat<axis=0>(minus, u)
             y = Reshape(x, t)
         }"""
@@ -83,7 +81,7 @@ def test_ops_that_onnx_infers_nothing_for_keep_their_inputs_shape(opset: int, ca
 )
 def test_ops_that_are_foreign_or_deprecated_are_merely_unknown(opset: int, call: str) -> None:
     model = graph("net (float[2,6] x) => (float z) <float[6] s> { z = Relu(x) }", opset=opset)
-    op = call.split("(")[0].split("<")[0].split(".")[-1]
+    op = call.split("(", maxsplit=1)[0].split("<", maxsplit=1)[0].rsplit(".", maxsplit=1)[-1]
     domain = "custom.domain" if "." in call else ""
     model.graph.node.append(onnx.helper.make_node(op, ["x", "s"], ["q"], domain=domain))
     facts = infer_facts(GraphIndex(model), bind_symbols(model))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 from oracle import RULES, Pruned, execute, prune, random_feeds, sandwich
 
 from passes.rules.elementwise import Elementwise
@@ -93,4 +93,3 @@ def test_errors_are_relative_to_the_largest_value(value: list[float], expected: 
 
 def test_empty_outputs_are_equal() -> None:
     assert relative_error({"y": np.zeros((0, 4))}, {"y": np.zeros((0, 4))}) == 0.0
-    assert helper.make_node("Relu", ["x"], ["y"]).op_type == "Relu"

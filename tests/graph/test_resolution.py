@@ -5,9 +5,7 @@ from oracle import analysed, assert_pruned_equals_masked, graph, reasons, sandwi
 @pytest.mark.parametrize("groups", [2, 4])
 def test_a_shuffle_between_plain_convolutions_keeps_every_second_axis(groups: int) -> None:
     body = "r = Reshape(a, apart) t = Transpose<perm=[0,2,1,3,4]>(r) z = Reshape(t, together)"
-    declared = (
-        f"int64[5] apart = {{0,{groups},{8 // groups},8,8}}, int64[4] together = {{0,8,8,8}}"
-    )
+    declared = f"int64[5] apart = {{0,{groups},{8 // groups},8,8}}, int64[4] together = {{0,8,8,8}}"
     model = sandwich(body, declared=declared)
     assert widths(model) == {"a": max(groups, 8 // groups)}
     assert_pruned_equals_masked(model)

@@ -38,8 +38,11 @@ def test_a_window_of_the_shape_without_channels_freezes_nothing() -> None:
 
 
 def test_a_count_that_is_only_a_size_freezes_nothing() -> None:
-    body = COUNT + """h = Div(n, two) u = Unsqueeze(h, zeros) p = Slice(a, zeros, u, ones)
+    body = (
+        COUNT
+        + """h = Div(n, two) u = Unsqueeze(h, zeros) p = Slice(a, zeros, u, ones)
                       q = Slice(a, u, last, ones) z = Concat<axis=1>(q, p)"""
+    )
     model = sandwich(body, declared=ONE + ", int64[1] zeros = {0}, int64[1] last = {99999}")
     assert widths(model) == {"a": 4, "a#2": 4}
     assert_pruned_equals_masked(model)

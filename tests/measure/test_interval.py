@@ -11,9 +11,7 @@ def test_the_interval_covers_the_true_ratio_as_often_as_it_says(rounds, tails):
     draws = {
         "normal": lambda: rng.normal(0, 0.01, rounds),
         "heavy": lambda: 0.01 * rng.standard_t(2, rounds),
-        "outliers": lambda: (
-            rng.normal(0, 0.01, rounds) + (rng.random(rounds) < 0.1) * rng.normal(0, 0.2, rounds)
-        ),
+        "outliers": lambda: rng.normal(0, 0.01, rounds) + (rng.random(rounds) < 0.1) * rng.normal(0, 0.2, rounds),
     }
     covered = 0
     for _ in range(1000):

@@ -25,8 +25,7 @@ def chain(layers: int) -> onnx.ModelProto:
         for number in range(layers)
     ]
     values = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 32, 12, 12])
-        for name in (names[0], names[-1])
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 32, 12, 12]) for name in (names[0], names[-1])
     ]
     graph = helper.make_graph(nodes, "chain", values[:1], values[1:], weights)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

@@ -85,9 +85,7 @@ def test_a_comparison_is_one_ratio_without_noise(tmp_path):
 
 def test_a_shape_that_is_not_known_is_named():
     model = network("(float[N,8,4,4] x, float[8,8,1,1] w) => (float[N,8,4,4] y) { [c] y = Conv(x, w) }")
-    with pytest.raises(
-        ModelError, match=r"^Conv 'c': the shape of tensor 'x' is not known; bind symbolic sizes"
-    ):
+    with pytest.raises(ModelError, match=r"^Conv 'c': the shape of tensor 'x' is not known; bind symbolic sizes"):
         TARGET.node_latencies(model)
 
 

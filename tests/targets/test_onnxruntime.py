@@ -110,9 +110,7 @@ def test_a_type_without_a_kernel_is_named_with_its_node():
 
 
 def test_a_weight_that_does_not_fit_fails_in_one_line_when_run():
-    model = parser.parse_model(
-        HEADER + "net (float[1,3,4,4] x) => (float[1,5,4,4] y) { [wrong] y = Conv(x, w) }"
-    )
+    model = parser.parse_model(HEADER + "net (float[1,3,4,4] x) => (float[1,5,4,4] y) { [wrong] y = Conv(x, w) }")
     model.graph.initializer.append(numpy_helper.from_array(np.zeros((5, 4, 1, 1), np.float32), "w"))
     with pytest.raises(ModelError, match=r"cannot run the model: .*'wrong'.*kernel channels") as caught:
         execute(model, {"x": np.zeros((1, 3, 4, 4), np.float32)}, False)

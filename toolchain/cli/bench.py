@@ -15,9 +15,11 @@ from toolchain.emit.report import LatencyFigure
 from toolchain.errors import TooNoisy, UsageError
 from toolchain.graph.deployment import deployment_binding, parse_input_shapes, random_feeds
 from toolchain.graph.load import load_model
+from toolchain.measure.comparison import Comparison
 from toolchain.measure.lock import device_lock
-from toolchain.measure.protocol import Protocol, compare
+from toolchain.measure.protocol import Feeds, Protocol, compare
 from toolchain.targets import registry as targets
+from toolchain.targets.contract import Target
 
 
 def bench(
@@ -28,18 +30,16 @@ def bench(
     input_shapes: Annotated[str, typer.Option(help='Sizes when deployed: "x:[8,3,224,224]".')] = "",
     half_width: Annotated[float, typer.Option(help="Wanted half-width of the ratio's interval.")] = 0.01,
     max_seconds: Annotated[float, typer.Option(help="Give up narrowing the interval after this time.")] = 20.0,
-    seed: Annotated[int, typer.Option(help="Draws the inputs and the interval.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Draws the inputs and the interval.")] = 0,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON alone to stdout.")] = False,
 ) -> None:
     """Time CANDIDATE against BASELINE: the ratio of their latencies, with its interval."""
     terminal = Terminal(quiet=json_output)
     models = [load_model(path).original for path in (baseline, candidate)]
-    binding = deployment_binding(models[0], parse_input_shapes(input_shapes), {})
+    shapes = parse_input_shapes(input_shapes)
     generator = np.random.default_rng(seed)
-    feeds = random_feeds(models[0], binding, generator)
-    if {name: value.shape for name, value in random_feeds(models[1], binding, generator).items()} != {
-        name: value.shape for name, value in feeds.items()
-    }:
+    feeds, others = (random_feeds(model, deployment_binding(model, shapes, {}), generator) for model in models)
+    if _signature(feeds) != _signature(others):
         raise UsageError(f"{baseline} and {candidate} do not take the same inputs", hint="only like compares with like")
     chosen = targets.create(target, target_options)
     protocol = Protocol(half_width=half_width, max_seconds=max_seconds)
@@ -53,17 +53,24 @@ def bench(
         comparison = compare(chosen, engines[0], engines[1], feeds, protocol=protocol, rng=generator)
     if json_output:
         print(comparison.to_json())
-        return
-    figure = LatencyFigure.of(comparison)
-    rows = [
-        (str(baseline), f"{comparison.baseline.median_ms:.3g} ms", "100 %"),
-        (str(candidate), latency_text(figure), ratio_text(figure)),
-    ]
-    identity = chosen.identity()
-    terminal.table(("model", "latency", "ratio"), rows, title=f"{chosen.name} on {identity.device}, {identity.runtime}")
-    terminal.line(f"verdict: {figure.verdict}")
+    else:
+        _print(comparison, (str(baseline), str(candidate)), chosen, terminal)
     if not comparison.converged:
         raise TooNoisy(
             f"the interval is still {100 * comparison.half_width:.1f} % wide to either side",
             hint="close other programs, or give --max-seconds or --half-width",
         )
+
+
+def _signature(feeds: Feeds) -> dict[str, tuple[str, tuple[int, ...]]]:
+    return {name: (str(value.dtype), value.shape) for name, value in feeds.items()}
+
+
+def _print(comparison: Comparison, names: tuple[str, str], target: Target, terminal: Terminal) -> None:
+    figure, identity = LatencyFigure.of(comparison), target.identity()
+    rows = [
+        (names[0], f"{comparison.baseline.median_ms:.3g} ms", "100 %"),
+        (names[1], latency_text(figure), ratio_text(figure)),
+    ]
+    terminal.table(("model", "latency", "ratio"), rows, title=f"{target.name} on {identity.device}, {identity.runtime}")
+    terminal.line(f"verdict: {figure.verdict}")

@@ -23,7 +23,7 @@ from toolchain.pipeline.parse import PRESETS, make_pass, parse_passes, read_pipe
 from toolchain.targets import registry as targets
 
 
-def compile_command(  # noqa: PLR0917  every option of the command line is an argument
+def compile_command(
     model: Annotated[Path, typer.Argument(help="The trained network, an ONNX file.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The bundle's folder.")] = Path("build"),
     budget: Annotated[str, typer.Option(help="Latency to reach: 60% of the original's, or 4.5ms.")] = "",
@@ -41,13 +41,15 @@ def compile_command(  # noqa: PLR0917  every option of the command line is an ar
     preset: Annotated[str, typer.Option(help=f"A named pipeline: {', '.join(PRESETS)}.")] = "default",
     config: Annotated[Path | None, typer.Option(help="A pipeline.toml, such as a bundle's.")] = None,
     input_shapes: Annotated[str, typer.Option(help='Sizes when deployed: "x:[8,3,224,224]".')] = "",
-    min_accuracy: Annotated[float | None, typer.Option(help="A pass that falls below is rolled back.")] = None,
+    min_accuracy: Annotated[
+        float | None, typer.Option(help="In the metric's unit, 98 for 98 %; a pass that falls below is rolled back.")
+    ] = None,
     calibration_data: Annotated[
         Path | None, typer.Option(help="Samples to calibrate on, instead of a part of --data; labels are not used.")
     ] = None,
     calibration_samples: Annotated[int | None, typer.Option(help="Samples to calibrate on.")] = None,
     evaluation_samples: Annotated[int | None, typer.Option(help="Samples to judge on; never the same.")] = None,
-    seed: Annotated[int, typer.Option(help="Draws the samples and the intervals.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Draws the samples and the intervals.")] = 0,
     dump_dir: Annotated[Path | None, typer.Option(help="Write the model after each pass here.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Search and print the plan; write nothing.")] = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print report.json alone to stdout.")] = False,
@@ -75,8 +77,7 @@ def compile_command(  # noqa: PLR0917  every option of the command line is an ar
         seed=seed,
         command=shlex.join(["prunec", *sys.argv[1:]]),
     )
-    if request.budget is None and any(item.name() == "prune" for item in request.passes):
-        raise UsageError("there is no budget", hint="add --budget 60%, or choose --preset fold")
+    _check(request)
     with terminal.live():
         report = compile_model(request, terminal, terminal.record)
     _print(report, terminal, json_output=json_output, dry_run=dry_run, output=output)
@@ -84,18 +85,28 @@ def compile_command(  # noqa: PLR0917  every option of the command line is an ar
 
 
 def _passes(text: str, preset: str, config: Path | None, strategy: str, criterion: str) -> list[Pass]:
-    """Take the pipeline from --passes, else --config, else the preset; --strategy and --criterion go to prune."""
+    """Take the pipeline from --passes, --config or the preset; --strategy and --criterion go to prune."""
     catalogue = load_passes()
+    if text and config:
+        raise UsageError("--passes and --config both name a pipeline", hint="give one of them")
     if preset not in PRESETS:
         raise UsageError(f"there is no preset '{preset}'", hint=f"presets are {', '.join(PRESETS)}")
-    chosen = (
-        read_pipeline(config, catalogue) if config and not text else parse_passes(text or PRESETS[preset], catalogue)
-    )
+    chosen = read_pipeline(config, catalogue) if config else parse_passes(text or PRESETS[preset], catalogue)
     given = {name: value for name, value in (("strategy", strategy), ("criterion", criterion)) if value}
+    if given and not any(item.name() == "prune" for item in chosen):
+        raise UsageError(f"--{min(given)} is for pass prune, which this pipeline does not have", hint="leave it out")
     return [
         make_pass("prune", {**item.options(), **given}, catalogue) if item.name() == "prune" else item
         for item in chosen
     ]
+
+
+def _check(request: CompileRequest) -> None:
+    """Refuse at once what would only be found out after minutes, or never."""
+    if request.budget is None and any(item.name() == "prune" for item in request.passes):
+        raise UsageError("there is no budget", hint="add --budget 60%, or choose --preset fold")
+    if request.min_accuracy is not None and request.data is None:
+        raise UsageError("--min-accuracy without data cannot be checked", hint="add --data")
 
 
 def _print(report: Report, terminal: Terminal, *, json_output: bool, dry_run: bool, output: Path) -> None:

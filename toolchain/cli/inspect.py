@@ -14,10 +14,9 @@ from toolchain.emit.markdown import count_text
 from toolchain.emit.report import Frozen
 from toolchain.graph.analysis import Analysis, Group, analyse
 from toolchain.graph.cost import CostModel
-from toolchain.graph.deployment import parse_input_shapes
-from toolchain.graph.load import load_model
+from toolchain.graph.deployment import deployment_binding, parse_input_shapes
 from toolchain.graph.index import GraphIndex
-from toolchain.graph.deployment import deployment_binding
+from toolchain.graph.load import load_model
 
 
 class SiteFigure(Frozen):
@@ -102,10 +101,7 @@ def _figure(group: Group, index: GraphIndex) -> GroupFigure:
 
 
 def _print(inspection: Inspection, terminal: Terminal) -> None:
-    rows = []
-    for group in inspection.groups:
-        if group.prunable:
-            rows.append((group.name, str(group.width), _places(group)))
+    rows = [(group.name, str(group.width), _places(group)) for group in inspection.groups if group.prunable]
     terminal.table(("group", "width", "sites"), rows, title=inspection.model)
     frozen: dict[str, list[GroupFigure]] = defaultdict(list)
     for group in inspection.groups:
@@ -121,8 +117,9 @@ def _print(inspection: Inspection, terminal: Terminal) -> None:
         )
     prunable = sum(group.prunable for group in inspection.groups)
     terminal.line(
-        f"{inspection.nodes} nodes, {count_text(inspection.parameters)} parameters, {count_text(inspection.macs)} MACs; "
-        f"{prunable} of {len(inspection.groups)} groups, {inspection.prunable_channels} of {inspection.channels} channels prunable"
+        f"{inspection.nodes} nodes, {count_text(inspection.parameters)} parameters, "
+        f"{count_text(inspection.macs)} MACs; {prunable} of {len(inspection.groups)} groups, "
+        f"{inspection.prunable_channels} of {inspection.channels} channels prunable"
     )
 
 

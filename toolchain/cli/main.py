@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from types import FrameType
 
 import typer
-from rich.markup import escape
 
 from toolchain import __version__
 from toolchain.cli.bench import bench
@@ -41,15 +42,27 @@ def _options(
     del version
 
 
+class _Interrupted(BaseException):
+    """Ctrl-C or SIGTERM."""
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """End by an exception, so that what is half done is cleaned up; PID 1 of a container has no other ending."""
+    del number, frame
+    raise _Interrupted
+
+
 def main() -> None:
     """Run the command line."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
-        app()
+        app(prog_name="prunec")
     except PrunecError as error:
-        Terminal().err.print(f"[red]prunec:[/red] {escape(str(error))}", soft_wrap=True)
+        Terminal().error(str(error))
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        Terminal().err.print("prunec: interrupted")
+    except _Interrupted:
+        Terminal().error("interrupted")
         sys.exit(ExitCode.INTERRUPTED)
     except Exception as error:  # noqa: BLE001  the last resort: a defect of this tool, told in one line
         _report_defect(error)
@@ -61,9 +74,8 @@ def _report_defect(error: Exception) -> None:
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
     place = f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}" if frame else "?"
-    console = Terminal().err
-    console.print(f"[red]prunec:[/red] internal error: {escape(repr(error))} at {escape(place)}", soft_wrap=True)
-    console.print("this is a defect of prunec; please report it with the command and the model", soft_wrap=True)
+    hint = "this is a defect of prunec, please report it with the command and the model"
+    Terminal().error(f"internal error: {error!r} at {place}; {hint}")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
 
-from toolchain.emit.markdown import HEADINGS, pass_row
+from toolchain.emit.markdown import HEADINGS, pass_row, printable
 from toolchain.emit.report import PassFigure
 from toolchain.pipeline.record import Record
 
@@ -42,13 +42,17 @@ class Terminal:
         if self._quiet:
             return
         if self._status is not None:
-            self._status.update(escape(text))
+            self._status.update(_plain(text))
         else:
-            self.err.print(escape(text), soft_wrap=True)
+            self.err.print(_plain(text), soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """Say something that should be read."""
-        self.err.print(f"[yellow]warning:[/yellow] {escape(text)}", soft_wrap=True)
+        self.err.print(f"[yellow]warning:[/yellow] {_plain(text)}", soft_wrap=True)
+
+    def error(self, text: str) -> None:
+        """Say in one line why this is the end."""
+        self.err.print(f"[red]prunec:[/red] {_plain(' '.join(text.splitlines()))}", soft_wrap=True)
 
     def record(self, record: Record) -> None:
         """Say how a pass went."""
@@ -56,18 +60,23 @@ class Terminal:
             return
         row = pass_row(PassFigure.of(record))
         text = ", ".join(f"{name} {cell}" for name, cell in zip(HEADINGS[2:], row[2:], strict=True) if cell != "-")
-        self.err.print(f"[bold]{escape(row[0])}[/bold] {escape(row[1])}: {escape(text)}", soft_wrap=True)
+        self.err.print(f"[bold]{_plain(row[0])}[/bold] {_plain(row[1])}: {_plain(text)}", soft_wrap=True)
 
     def table(self, headings: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> None:
         """Print a table to stdout."""
-        table = Table(*headings, title=escape(title) if title else None, title_justify="left")
+        table = Table(*headings, title=_plain(title) if title else None, title_justify="left")
         for row in rows:
-            table.add_row(*(escape(cell) for cell in row))
+            table.add_row(*(_plain(cell) for cell in row))
         self.out.print(table)
 
     def line(self, text: str) -> None:
         """Print a line to stdout."""
-        self.out.print(escape(text), soft_wrap=True)
+        self.out.print(_plain(text), soft_wrap=True)
+
+
+def _plain(text: str) -> str:
+    """Keep names from files from being read as markup or as commands to the terminal."""
+    return escape(printable(text))
 
 
 def _console(*, stderr: bool) -> Console:

@@ -31,10 +31,14 @@ def check_output(directory: Path) -> None:
     foreign = directory.is_dir() and any(directory.iterdir()) and not (directory / REPORT).exists()
     if foreign:
         raise UsageError(f"-o {directory}: the folder holds something other than a bundle", hint="name a new folder")
-    with _reporting(directory):
-        directory.absolute().parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=directory.absolute().parent, prefix=f".{directory.name}-"):
-            pass
+    if directory.is_mount() or Path.cwd().is_relative_to(directory.resolve()):
+        raise UsageError(
+            f"-o {directory}: a mount point, or the folder you are in, cannot be replaced by a bundle",
+            hint=f"name a folder in it: -o {directory / 'build'}",
+        )
+    nearest = next(folder for folder in directory.absolute().parents if folder.exists())
+    with _reporting(directory), tempfile.TemporaryDirectory(dir=nearest, prefix=".prunec-"):
+        pass
 
 
 @contextmanager
@@ -42,15 +46,14 @@ def new_bundle(directory: Path) -> Iterator[Path]:
     """Give a folder to fill; when the block ends without an error it becomes the bundle."""
     parent = directory.absolute().parent
     with _reporting(directory):
+        parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(dir=parent, prefix=f".{directory.name}-"))
         try:
             content = scratch / "new"
             content.mkdir()
             yield content
             _flush(content.rglob("*"))
-            if directory.exists():
-                directory.rename(scratch / "old")
-            content.rename(directory)
+            _replace(directory, content, scratch / "old")
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
@@ -70,6 +73,18 @@ def save_model(model: onnx.ModelProto, path: Path) -> None:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)  # onnx.save moves the weights out of the model it is given
     onnx.save(copy, path, save_as_external_data=True, location=f"{path.name}.data")
+
+
+def _replace(directory: Path, content: Path, old: Path) -> None:
+    """Rename `content` to `directory`; what was there comes back if that fails."""
+    if directory.exists():
+        directory.rename(old)
+    try:
+        content.rename(directory)
+    except BaseException:
+        if old.exists():
+            old.rename(directory)
+        raise
 
 
 def _flush(paths: Iterable[Path]) -> None:

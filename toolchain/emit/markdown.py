@@ -52,6 +52,11 @@ def count_text(count: int) -> str:
     return str(count)
 
 
+def printable(text: str) -> str:
+    """Write control characters as escapes: names come from files, and a name must not command a terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
 def render_markdown(report: Report) -> str:
     """Write the whole report."""
     parts = [f"# prunec: {report.outcome}", report.message, *_headline(report), "## Passes"]
@@ -134,4 +139,4 @@ def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+    return "| " + " | ".join(printable(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"

@@ -59,7 +59,7 @@ class Group:
 
     @property
     def prunable(self) -> bool:
-        """Tell whether units of this group may be removed (one must stay)."""
+        """Tell whether units of this group may be removed; all of them only where a branch can go with them."""
         return self.reason is None and self.width > 1
 
 
@@ -111,17 +111,13 @@ def analyse(model: onnx.ModelProto, rules: Mapping[str, Rule], *, binding: Bindi
         _label_node(NodeView(index, node, number, labels), rules)
     freeze_counted_channels(index, facts, labels)
     for output in index.outputs:
-        labels.freeze_tensor(
-            output.name, Reason(f"graph output '{output.name}'", "its size is part of the interface")
-        )
+        labels.freeze_tensor(output.name, Reason(f"graph output '{output.name}'", "its size is part of the interface"))
     for parameter in list(labels.uses):
         labels.uses[parameter].update(index.uses[parameter])
         if parameter in {output.name for output in index.outputs}:
             labels.uses[parameter].add(Use(len(index.nodes), 0))
     resolution = Resolution(labels)
-    tensors = {
-        name: axis for name, array in labels.tensors.items() if (axis := _axis(array, resolution))
-    }
+    tensors = {name: axis for name, array in labels.tensors.items() if (axis := _axis(array, resolution))}
     sites = _parameter_sites(labels, resolution)
     groups = _groups(index, tensors, sites, resolution)
     return Analysis(model, index, rules, labels, bound, facts, tensors, sites, groups, resolution.count)
@@ -136,11 +132,7 @@ def _label_node(view: NodeView, rules: Mapping[str, Rule]) -> None:
     if rule is not None and not unknown and not captured:
         rule.label(view)
         return
-    why = (
-        "there is no rule for this op"
-        if rule is None
-        else f"the shape of '{(unknown or ['?'])[0]}' is not known"
-    )
+    why = "there is no rule for this op" if rule is None else f"the shape of '{(unknown or ['?'])[0]}' is not known"
     view.freeze_inputs(why)
     for name in captured:
         view.labels.freeze_tensor(name, view.reason("a subgraph reads it"))
@@ -148,7 +140,7 @@ def _label_node(view: NodeView, rules: Mapping[str, Rule]) -> None:
 
 def _axis(labels: LabelArray, resolution: Resolution) -> Axis | None:
     """Return where the units lie: along the one axis of removable units, else of frozen ones, else a wide one."""
-    units = resolution.units(labels)
+    units = np.atleast_1d(resolution.units(labels))
     if not np.any(units):
         return None
     wide = [axis for axis, size in enumerate(units.shape) if size > 1]

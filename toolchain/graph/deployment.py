@@ -32,6 +32,8 @@ def parse_input_shapes(text: str) -> dict[str, tuple[int, ...]]:
                 hint="write name:[8,3,224,224], quoted for the shell",
             )
         shapes[match["name"]] = tuple(int(size) for size in match["sizes"].split(",") if size.strip())
+        if 0 in shapes[match["name"]]:
+            raise UsageError(f"--input-shapes: input '{match['name']}' has an axis of size 0", hint="write 1 or more")
         position = match.end()
     return shapes
 
@@ -49,9 +51,7 @@ def deployment_binding(model: onnx.ModelProto, shapes: Shapes, sample: Shapes) -
     unknown = set(shapes) - {item.name for item in index.inputs}
     if unknown:
         inputs = ", ".join(item.name for item in index.inputs)
-        raise UsageError(
-            f"--input-shapes: the model has no input '{min(unknown)}'", hint=f"inputs are {inputs}"
-        )
+        raise UsageError(f"--input-shapes: the model has no input '{min(unknown)}'", hint=f"inputs are {inputs}")
     binding: dict[str, int] = {}
     for item in index.inputs:
         _bind_input(item, shapes.get(item.name), sample.get(item.name), binding)
@@ -67,18 +67,16 @@ def random_feeds(
         shape = input_shape(item, binding)
         dtype = onnx.helper.tensor_dtype_to_np_dtype(item.type.tensor_type.elem_type)
         floating = dtype.kind == "f"
-        feeds[item.name] = (
-            generator.standard_normal(shape) if floating else generator.integers(0, 2, shape)
-        ).astype(dtype)
+        feeds[item.name] = (generator.standard_normal(shape) if floating else generator.integers(0, 2, shape)).astype(
+            dtype
+        )
     return feeds
 
 
 def input_shape(item: onnx.ValueInfoProto, binding: Mapping[str, int]) -> tuple[int, ...]:
     """Return an input's shape with its symbols bound."""
     return tuple(
-        dim.dim_value
-        if dim.HasField("dim_value")
-        else binding[dim.dim_param or anonymous_symbol(item.name, axis)]
+        dim.dim_value if dim.HasField("dim_value") else binding[dim.dim_param or anonymous_symbol(item.name, axis)]
         for axis, dim in enumerate(item.type.tensor_type.shape.dim)
     )
 

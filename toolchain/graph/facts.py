@@ -52,9 +52,7 @@ class Fact:
 UNKNOWN = Fact()
 
 
-def bind_symbols(
-    model: onnx.ModelProto, *, overrides: Mapping[str, int] | None = None, variant: int = 0
-) -> Binding:
+def bind_symbols(model: onnx.ModelProto, *, overrides: Mapping[str, int] | None = None, variant: int = 0) -> Binding:
     """Choose a number for every symbolic input dimension.
 
     1. `overrides` (from `--input-shapes`) win.
@@ -113,9 +111,7 @@ class FactWalk:
             schema = defs.get_schema(node.op_type, self.index.opset, node.domain)
         except defs.SchemaError:
             return {}
-        types = {
-            name: onnx.helper.make_tensor_type_proto(fact.dtype, fact.shape) for name, fact in known.items()
-        }
+        types = {name: onnx.helper.make_tensor_type_proto(fact.dtype, fact.shape) for name, fact in known.items()}
         data = {
             name: numpy_helper.from_array(np.asarray(fact.value), name)
             for name, fact in known.items()

@@ -66,7 +66,7 @@ def captured_names(node: onnx.NodeProto) -> set[str]:
     pending = list(subgraphs(node))
     while pending:
         graph = pending.pop()
-        local = {item.name for item in (*graph.input, *graph.initializer)}
+        local = {item.name for item in graph.input} | {item.name for item in graph.initializer}
         for inner in graph.node:
             captured.update(name for name in inner.input if name and name not in local)
             local.update(inner.output)

@@ -69,9 +69,7 @@ def _sniff(path: Path) -> None:
         with path.open("rb") as stream:
             head = stream.read(64)
     except OSError as error:
-        raise UsageError(
-            f"{path}: cannot be read ({error.strerror})", hint="check its permissions"
-        ) from error
+        raise UsageError(f"{path}: cannot be read ({error.strerror})", hint="check its permissions") from error
     if not head:
         raise ModelError(f"{path}: the file is empty", hint="export or download it again")
     for magic, what, hint in FOREIGN_FORMATS:
@@ -83,9 +81,7 @@ def _parse(path: Path) -> onnx.ModelProto:
     try:
         return onnx.load(path, load_external_data=False)
     except (DecodeError, ValueError) as error:
-        raise ModelError(
-            f"{path}: not ONNX, or cut off in the middle", hint="export or download it again"
-        ) from error
+        raise ModelError(f"{path}: not ONNX, or cut off in the middle", hint="export or download it again") from error
 
 
 def _check_structure(path: Path, model: onnx.ModelProto) -> None:
@@ -93,11 +89,22 @@ def _check_structure(path: Path, model: onnx.ModelProto) -> None:
         raise ModelError(f"{path}: the graph has no nodes", hint="check that this is the exported network")
     if not model.graph.output:
         raise ModelError(f"{path}: the graph has no outputs", hint="check that this is the exported network")
+    if not {item.name for item in model.graph.input} - {item.name for item in model.graph.initializer}:
+        raise ModelError(f"{path}: the graph has no inputs", hint="check that this is the exported network")
+    _check_opset(path, model)
+
+
+def _check_opset(path: Path, model: onnx.ModelProto) -> None:
     opset = next((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), 0)
     if opset < OLDEST_OPSET:
         raise ModelError(
             f"{path}: opset {opset} is older than {OLDEST_OPSET}",
             hint="convert it with onnx.version_converter.convert_version",
+        )
+    if opset > onnx.defs.onnx_opset_version():
+        raise ModelError(
+            f"{path}: opset {opset} is newer than {onnx.defs.onnx_opset_version()}, the newest known here",
+            hint="export it with an older one, or update onnx",
         )
 
 
@@ -132,7 +139,8 @@ def _check_weights(path: Path, model: onnx.ModelProto) -> None:
             continue
         if not np.all(np.isfinite(numpy_helper.to_array(tensor))):
             readers = [describe(node) for node in model.graph.node if tensor.name in node.input]
+            where = f"'{tensor.name}' (read by {', '.join(readers[:2]) or 'no node'})"
             raise ModelError(
-                f"{path}: parameter '{tensor.name}' (read by {', '.join(readers[:2]) or 'no node'}) holds NaN or infinity",
+                f"{path}: parameter {where} holds NaN or infinity",
                 hint="the training has diverged; export a good checkpoint",
             )

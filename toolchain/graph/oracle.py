@@ -68,7 +68,7 @@ def compare_with_masked(
     error = relative_error(execute(pruned, feeds, False), expected)
     power = 0.0
     for trial in range(POWER_TRIALS):
-        spoiled = masked_model(original, _one_more_removed(kept, trial))
+        spoiled = masked_model(original, _one_more_removed(original, kept, trial))
         power = max(power, relative_error(execute(spoiled, feeds, False), expected))
         if power > tolerance:
             break
@@ -100,18 +100,22 @@ def relative_error(found: Outputs, expected: Outputs) -> float:
         if reference.size == 0:
             continue
         scale = max(float(np.max(np.abs(reference.astype(np.float64)))), 1e-30)
-        difference = np.abs(value.astype(np.float64) - reference.astype(np.float64))
-        worst = max(worst, float(np.max(difference)) / scale)
-    return worst if np.isfinite(worst) else float("inf")
+        error = float(np.max(np.abs(value.astype(np.float64) - reference.astype(np.float64)))) / scale
+        if not np.isfinite(error):
+            return float("inf")
+        worst = max(worst, error)
+    return worst
 
 
-def _one_more_removed(kept: Mapping[str, KeptAxes], trial: int) -> dict[str, KeptAxes]:
-    """Drop one kept position of one parameter, another parameter in each trial."""
-    name = list(kept)[(trial * max(1, len(kept) // POWER_TRIALS)) % len(kept)] if kept else ""
-    return {
-        parameter: {axis: p[1:] if parameter == name else p for axis, p in axes.items()}
-        for parameter, axes in kept.items()
-    }
+def _one_more_removed(original: onnx.ModelProto, kept: Mapping[str, KeptAxes], trial: int) -> dict[str, KeptAxes]:
+    """Drop one kept position of one parameter, another parameter in each trial; any weight where all slices went."""
+    partial = {name: axes for name, axes in kept.items() if all(len(positions) for positions in axes.values())}
+    weights = {item.name: {0: np.arange(item.dims[0])} for item in original.graph.initializer if len(item.dims) > 1}
+    candidates = partial or {name: axes for name, axes in weights.items() if name not in kept}
+    if not candidates:
+        return dict(kept)
+    name = list(candidates)[trial * max(1, len(candidates) // POWER_TRIALS) % len(candidates)]
+    return {**kept, name: {axis: positions[1:] for axis, positions in candidates[name].items()}}
 
 
 def _divisors(model: onnx.ModelProto) -> set[str]:

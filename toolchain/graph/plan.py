@@ -67,7 +67,7 @@ def parse_plan(text: str) -> Plan:
 def removed_units(analysis: Analysis, plan: Plan) -> npt.NDArray[np.bool_]:
     """Return a mask over units (index 0, always kept, included).
 
-    Raises UsageError for a group the model does not have, that is frozen, or that would lose its last unit.
+    Raises UsageError for a group the model does not have, or that is frozen.
     """
     mask = np.zeros(analysis.unit_count, dtype=np.bool_)
     for item in plan.removals:
@@ -78,9 +78,5 @@ def removed_units(analysis: Analysis, plan: Plan) -> npt.NDArray[np.bool_]:
             raise UsageError(f"the plan removes from group '{group.name}', which is frozen ({group.reason})")
         if any(not 0 <= position < group.width for position in item.positions):
             raise UsageError(f"the plan removes a unit beyond the {group.width} of group '{group.name}'")
-        if len(set(item.positions)) >= group.width:
-            raise UsageError(
-                f"the plan removes all {group.width} units of group '{group.name}'", hint="keep one at least"
-            )
         mask[group.units[list(item.positions)]] = True
     return mask

@@ -15,9 +15,7 @@ from scipy.sparse.csgraph import connected_components
 
 from toolchain.graph.labels import KEPT, LabelArray, Labels, Reason, varying_axes
 
-BOX = Reason(
-    "layout", "its channels are spread over several axes of a reshaped tensor together with fixed ones"
-)
+BOX = Reason("layout", "its channels are spread over several axes of a reshaped tensor together with fixed ones")
 
 
 class Resolution:

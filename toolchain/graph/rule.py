@@ -7,10 +7,10 @@ other node, and every op without a rule, is opaque: the units that reach it are 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from toolchain.graph.facts import Fact
 from toolchain.graph.index import GraphIndex, Use, describe, int_attribute, ints_attribute
 from toolchain.graph.labels import LabelArray, Labels, Reason, Role
 
+Array = npt.NDArray[Any]
 IndexArray = npt.NDArray[np.int64]
 
 
@@ -123,6 +124,8 @@ class Rule(ABC):
     """How labels travel through the ops named in `ops`."""
 
     ops: ClassVar[frozenset[str]]
+    drops_empty_inputs: ClassVar[bool] = False
+    """Whether an input without any channel left may simply be left out."""
 
     @abstractmethod
     def label(self, view: NodeView) -> None:
@@ -134,3 +137,11 @@ class Rule(ABC):
     def macs(self, view: NodeView) -> int:  # noqa: ARG002
         """Return the multiply-accumulates of one batch; 0 for ops that do not multiply with weights."""
         return 0
+
+    def is_pointwise(self, view: NodeView) -> bool:  # noqa: ARG002
+        """Tell whether each output value depends on the values at its own position (after broadcasting) alone."""
+        return False
+
+    def without_input(self, view: NodeView, parameter: Callable[[str], Array]) -> Array | None:  # noqa: ARG002
+        """Return the output, one value per channel, when the live input has lost all channels; None if unknown."""
+        return None

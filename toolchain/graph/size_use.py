@@ -30,8 +30,7 @@ SIZE_OPERANDS = {
     "Tile": {1},
 }
 
-PERTURBATION = 1009
-"""A prime, so that the usual divisions and remainders notice it."""
+PERTURBATION = 1009  # a prime, so that the usual divisions and remainders notice it
 
 
 def freeze_counted_channels(index: GraphIndex, facts: Mapping[str, Fact], labels: Labels) -> None:
@@ -54,7 +53,6 @@ class _Walk:
         self._counted: dict[str, set[str]] = {}
 
     def visit(self, node: onnx.NodeProto) -> None:
-        """Perturb, carry on, or freeze."""
         if node.op_type in ("Shape", "Size") and not node.domain:
             self._start(node)
             return
@@ -65,7 +63,6 @@ class _Walk:
             self.freeze(read, Reason(describe(node), "it computes with the number of channels"))
 
     def freeze(self, names: set[str], reason: Reason) -> None:
-        """Freeze every channel that these tensors count."""
         for name in names & self._counted.keys():
             for source in self._counted[name]:
                 self._labels.freeze_tensor(source, reason)

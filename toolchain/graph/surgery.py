@@ -3,6 +3,7 @@
 1. Every parameter is sliced with `take` along each axis that carries units.
 2. The nodes are walked in order. Before each, its rule brings attributes and shape operands in line; after it,
    the shapes it now gives are checked against what was kept. Nothing stale can stay behind unnoticed.
+3. A group that loses all its units takes its branch with it (`dead_branch`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from onnx import numpy_helper
 
 from toolchain.errors import ModelError
 from toolchain.graph.analysis import Analysis
+from toolchain.graph.dead_branch import DeadBranches, drop_unused_nodes
 from toolchain.graph.facts import Fact, FactWalk, bind_symbols, infer_facts
 from toolchain.graph.index import GraphIndex, describe
 from toolchain.graph.plan import Plan, removed_units
@@ -88,21 +90,35 @@ class _Surgeon:
         self._walk = FactWalk(GraphIndex(model), analysis.binding)
         self._nodes: list[onnx.NodeProto] = []
         self._node = onnx.NodeProto()
+        self._branches = DeadBranches(analysis, removed, model)
         self._shrunk = {name for name, axis in analysis.tensors.items() if np.any(removed[axis.units])}
 
     def walk(self) -> None:
         """Copy, refresh and check node after node; then drop initialisers that nothing reads any more."""
         for number, original in enumerate(self._analysis.index.nodes):
+            if self._branches.removes(original):
+                continue
             self._node = onnx.NodeProto()
             self._node.CopyFrom(original)
             view = self._analysis.view(number)
             rule = self._analysis.rules.get(original.op_type)
+            if self._branches.settles(view, self._node, rule):
+                continue
+            self._read_constants()
             if rule and self._is_touched(original):
                 rule.refresh(view, self)
             self._append(self._node)
             self._check(original)
         self._model.graph.node.extend(self._nodes)
+        if self._branches.any:
+            drop_unused_nodes(self._model)
         _drop_unused_initialisers(self._model)
+
+    def _read_constants(self) -> None:
+        """Read what is left of a removed branch as an initialiser."""
+        for position, name in enumerate(self._node.input):
+            if name in self._branches.constants:
+                self._node.input[position] = self._constant(self._branches.constants[name], "branch")
 
     def _is_touched(self, node: onnx.NodeProto) -> bool:
         """Tell whether a node's tensors lost channels, or a size it reads is another one now."""
@@ -116,9 +132,7 @@ class _Surgeon:
         size = (self._analysis.facts[tensor].shape or ())[axis]
         located = self._analysis.tensors.get(tensor)
         if located is None or located.axis != axis or len(located.units) != size:
-            return np.arange(
-                size
-            )  # a single unit that spans the tensor is never removed: it is its group's last
+            return np.arange(size)  # a single unit that spans the tensor is never removed: it is its group's last
         return np.flatnonzero(~self._removed[located.units])
 
     def set_int(self, name: str, value: int) -> None:
@@ -209,18 +223,16 @@ class _Surgeon:
         self._walk.visit(node)
         self._nodes.append(node)
 
-    def _constant(self, values: Array) -> str:
+    def _constant(self, values: Array, what: str = "sizes") -> str:
         consumer = self._node.name or self._node.output[0]
-        tensor = numpy_helper.from_array(values, self._unused(f"{consumer}.sizes"))
+        tensor = numpy_helper.from_array(values, self._unused(f"{consumer}.{what}"))
         self._model.graph.initializer.append(tensor)
         self._walk.set_constant(tensor.name, tensor)
         return tensor.name
 
     def _unused(self, stem: str) -> str:
         candidates = chain([stem], (f"{stem}.{number}" for number in count(2)))
-        return next(
-            name for name in candidates if name not in self._walk.facts and name not in self._analysis.facts
-        )
+        return next(name for name in candidates if name not in self._walk.facts and name not in self._analysis.facts)
 
     def _is_static(self, name: str) -> bool:
         if name in self._analysis.index.constants:
@@ -246,7 +258,7 @@ class _Surgeon:
             if before is None:
                 continue
             wanted = tuple(len(self.kept(name, axis)) for axis in range(len(before)))
-            if now != wanted or 0 in wanted and 0 not in before:
+            if now != wanted or (0 in wanted and 0 not in before):
                 raise ModelError(
                     f"{describe(original)}: after removal its output '{name}' would be {now}, not {wanted}"
                 )

@@ -27,7 +27,6 @@ from toolchain.measure.comparison import Comparison
 from toolchain.strategies.contract import Found
 from toolchain.targets.contract import Alignment
 
-
 OptionValue = str | int | float | bool
 """What an option may be: whatever TOML and `name=value` can say alike."""
 
@@ -139,6 +138,18 @@ class Pass(ABC):
             _check_valid(self.name(), after)
 
 
+def restore_identity(model: onnx.ModelProto, original: onnx.ModelProto) -> None:
+    """Give a rewritten model back what graph libraries drop: documentation, denotations, metadata."""
+    constants = {item.name for item in original.graph.initializer}
+    for now, before in ((model.graph.input, original.graph.input), (model.graph.output, original.graph.output)):
+        del now[:]
+        now.extend(item for item in before if item.name not in constants)
+    del model.metadata_props[:]
+    model.metadata_props.extend(original.metadata_props)
+    model.doc_string, model.graph.doc_string = original.doc_string, original.graph.doc_string
+    model.domain, model.model_version = original.domain, original.model_version
+
+
 def _interface(model: onnx.ModelProto) -> list[bytes]:
     constants = {item.name for item in model.graph.initializer}
     values = [item for item in (*model.graph.input, *model.graph.output) if item.name not in constants]
@@ -150,6 +161,4 @@ def _check_valid(name: str, model: onnx.ModelProto) -> None:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise PrunecError(
-            f"pass {name} made an invalid model ({reason})", hint="please report this"
-        ) from error
+        raise PrunecError(f"pass {name} made an invalid model ({reason})", hint="please report this") from error

@@ -10,7 +10,7 @@ import onnx
 
 from toolchain.data.accuracy import Accuracy
 from toolchain.data.metric import Score
-from toolchain.errors import PrunecError
+from toolchain.errors import PrunecError, UsageError
 from toolchain.graph.hashing import model_sha256
 from toolchain.graph.oracle import Feeds, compare_with_masked, relative_error
 from toolchain.measure.comparison import Comparison
@@ -101,8 +101,14 @@ class Dump(Observer):
     _count: list[int] = field(default_factory=lambda: [0])
 
     def observe(self, before: onnx.ModelProto, result: PassResult, record: Record) -> Record:  # noqa: ARG002
-        """Write `NN-pass.onnx`."""
-        self.directory.mkdir(parents=True, exist_ok=True)
+        """Write `NN-pass.onnx`. Raises UsageError where that cannot be."""
         self._count[0] += 1
-        onnx.save(result.model, self.directory / f"{self._count[0]:02d}-{record.name}.onnx")
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            onnx.save(result.model, self.directory / f"{self._count[0]:02d}-{record.name}.onnx")
+        except OSError as error:
+            raise UsageError(
+                f"--dump-dir {self.directory}: cannot be written ({error.strerror})",
+                hint="name a folder that can be written",
+            ) from error
         return record

@@ -31,12 +31,8 @@ def parse_passes(text: str, catalogue: Catalogue) -> list[Pass]:
     while position < len(text):
         match = PASS.match(text, position)
         if match is None or (match.end() < len(text) and text[match.end()] != ","):
-            raise UsageError(
-                f"--passes: cannot read '{text[position:]}'", hint="write name,name(option=value,...),..."
-            )
-        passes.append(
-            make_pass(match["name"], parse_pairs(match["options"] or "", f"pass {match['name']}"), catalogue)
-        )
+            raise UsageError(f"--passes: cannot read '{text[position:]}'", hint="write name,name(option=value,...),...")
+        passes.append(make_pass(match["name"], parse_pairs(match["options"] or "", f"pass {match['name']}"), catalogue))
         position = match.end() + 1
     if not passes:
         raise UsageError("--passes: no pass is named", hint=f"passes are {', '.join(catalogue)}")
@@ -53,12 +49,11 @@ def make_pass(name: str, options: Mapping[str, object], catalogue: Catalogue) ->
 def read_pipeline(path: Path, catalogue: Catalogue) -> list[Pass]:
     """Read the `[[pass]]` tables of a TOML file, such as the pipeline.toml of a bundle."""
     try:
-        tables = tomllib.loads(path.read_text()).get("pass", [])
+        tables = tomllib.loads(path.read_text()).get("pass")
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(
-            f"{path}: not a pipeline file ({error})", hint="see pipeline.toml in any bundle"
-        ) from error
-    if not isinstance(tables, list) or not all(isinstance(item, dict) and "name" in item for item in tables):
+        raise UsageError(f"{path}: not a pipeline file ({error})", hint="see pipeline.toml in any bundle") from error
+    listed = isinstance(tables, list) and all(isinstance(item, dict) and "name" in item for item in tables)
+    if not tables or not listed:
         raise UsageError(f"{path}: no [[pass]] tables with a name", hint="see pipeline.toml in any bundle")
     return [
         make_pass(item["name"], {key: value for key, value in item.items() if key != "name"}, catalogue)

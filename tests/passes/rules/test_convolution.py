@@ -31,9 +31,7 @@ def test_a_depthwise_convolution_may_shrink_to_one_channel() -> None:
 
 
 def test_groups_of_a_grouped_convolution_stay_equal_on_both_sides() -> None:
-    model = sandwich(
-        "z = Conv<group=2>(a, w, b)", declared="float[12,4,1,1] w, float[12] b", result_width=12
-    )
+    model = sandwich("z = Conv<group=2>(a, w, b)", declared="float[12,4,1,1] w, float[12] b", result_width=12)
     pruned = assert_pruned_equals_masked(model, removed={"a": [1], "z": [0, 5]})
     assert widths(model) == {"a": 4, "z": 6}
     assert pruned.shape("w") == (8, 3, 1, 1)
@@ -51,9 +49,7 @@ def test_a_transposed_convolution_has_its_inputs_first() -> None:
 
 
 def test_a_grouped_transposed_convolution_keeps_equal_groups() -> None:
-    model = sandwich(
-        "z = ConvTranspose<group=2>(a, w, b)", declared="float[8,3,1,1] w, float[6] b", result_width=6
-    )
+    model = sandwich("z = ConvTranspose<group=2>(a, w, b)", declared="float[8,3,1,1] w, float[6] b", result_width=6)
     pruned = assert_pruned_equals_masked(model, removed={"a": [1], "z": [2]})
     assert pruned.shape("w") == (6, 2, 1, 1)
 

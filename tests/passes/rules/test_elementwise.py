@@ -1,12 +1,40 @@
 import pytest
 from oracle import assert_pruned_equals_masked, graph, reasons, sandwich, widths
 
-from passes.rules.elementwise import N_ARY, UNARY
-
-FINITE_UNARY = """Abs Atan Ceil Celu Clip Cos Dropout Elu Erf Exp Floor Gelu HardSigmoid HardSwish Identity LeakyRelu
-Mish Neg Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Tan Tanh ThresholdedRelu""".split()
-
-LOGIC = "And Equal Greater GreaterOrEqual Less LessOrEqual Or Xor".split()
+FINITE_UNARY = [
+    "Abs",
+    "Atan",
+    "Ceil",
+    "Celu",
+    "Clip",
+    "Cos",
+    "Dropout",
+    "Elu",
+    "Erf",
+    "Exp",
+    "Floor",
+    "Gelu",
+    "HardSigmoid",
+    "HardSwish",
+    "Identity",
+    "LeakyRelu",
+    "Mish",
+    "Neg",
+    "Relu",
+    "Round",
+    "Selu",
+    "Shrink",
+    "Sigmoid",
+    "Sign",
+    "Sin",
+    "Sinh",
+    "Softplus",
+    "Softsign",
+    "Sqrt",
+    "Tan",
+    "Tanh",
+    "ThresholdedRelu",
+]
 
 
 @pytest.mark.parametrize("op", FINITE_UNARY)
@@ -15,7 +43,7 @@ def test_a_unary_op_passes_units(op: str) -> None:
     assert_pruned_equals_masked(sandwich(source))
 
 
-@pytest.mark.parametrize("op", "Add Sub Mul Max Min Mean Sum".split())
+@pytest.mark.parametrize("op", ["Add", "Sub", "Mul", "Max", "Min", "Mean", "Sum"])
 def test_two_operands_lose_the_same_units(op: str) -> None:
     model = sandwich(f"z = {op}(a, c)")
     assert widths(model) == {"a": 8}
@@ -102,12 +130,8 @@ def test_an_operand_that_cannot_shrink_freezes_the_other() -> None:
 
 
 def test_channels_that_meet_along_different_axes_are_frozen() -> None:
-    declared = "float[8,8,1,1] w, int64[2] positions = {2, 3}"
-    body = "p = ReduceMean(a, positions) t = Transpose<perm=[1,0,2,3]>(c) "
     body = "q = GlobalAveragePool(a) r = Transpose<perm=[0,2,1,3]>(q) z = Mul(r, c)"
-    assert reasons(sandwich(body, declared=declared))["a"] == (
-        "Mul '-> z': its operands carry channels along different axes"
-    )
+    assert reasons(sandwich(body))["a"] == ("Mul '-> z': its operands carry channels along different axes")
 
 
 def test_broadcasting_of_old_opsets_is_not_understood() -> None:
@@ -118,15 +142,3 @@ def test_broadcasting_of_old_opsets_is_not_understood() -> None:
 def test_the_target_of_a_castlike_is_not_an_operand() -> None:
     model = sandwich("z = CastLike(a, like)", declared="float[2,3,4,5,6] like")
     assert_pruned_equals_masked(model)
-
-
-def test_every_op_of_the_rule_has_a_test_or_a_reason_to_have_none() -> None:
-    never_finite = set("Acos Acosh Asin Asinh Atanh Cosh Log Reciprocal".split())
-    integers = set("BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Mod Pow IsInf IsNaN".split())
-    tested = set(FINITE_UNARY) | set(LOGIC) | set("Add Sub Mul Max Min Mean Sum Div PRelu Where".split())
-    assert set((UNARY + " " + N_ARY).split()) - tested - never_finite - integers == {
-        "Cast",
-        "CastLike",
-        "Not",
-        "Swish",
-    }

@@ -1,5 +1,3 @@
-import numpy as np
-import onnx
 import pytest
 from onnx import numpy_helper
 from oracle import Pruned, assert_pruned_equals_masked, graph, reasons, sandwich, widths
@@ -13,18 +11,12 @@ def pads(pruned: Pruned) -> list[int]:
     return values[node.input[1]].tolist()
 
 
-@pytest.mark.parametrize("opset", [2, 10])
-def test_padded_channels_of_a_shortcut_go_with_the_other_branch_attribute(opset: int) -> None:
-    model = sandwich(
-        "p = Pad<pads=[0,2,0,0,0,2,0,0]>(n) z = Add(a, p) n = Conv(x, v)".replace(
-            "n = Conv(x, v)", ""
-        ).replace("p = Pad", "n = Conv(x, v) p = Pad"),
-        declared="float[4,3,1,1] v",
-        opset=max(opset, 7),
-    )
-    pruned = assert_pruned_equals_masked(model, removed={"a": [0], "a#2": [3], "a#3": [1]})
-    assert sorted(widths(model).values()) == [4, 4] or sum(widths(model).values()) == 8
-    assert len(pads(pruned)) == 8
+def test_padded_channels_of_a_shortcut_go_with_the_other_branch_attribute() -> None:
+    body = "n = Conv(x, v) p = Pad<pads=[0,2,0,0,0,2,0,0]>(n) z = Add(a, p)"
+    model = sandwich(body, declared="float[4,3,1,1] v", opset=10)
+    assert widths(model) == {"a": 4, "a#2": 4}
+    pruned = assert_pruned_equals_masked(model, removed={"a": [0], "a#2": [3, 1]})
+    assert pads(pruned) == [0, 1, 0, 0, 0, 2, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -35,9 +27,7 @@ def test_padded_channels_of_a_shortcut_go_with_the_other_branch_attribute(opset:
         (18, "int64[2] amounts = {2,2}, float zero = {0.3}, int64[1] axes = {-3}", "Pad(n, amounts, zero, axes)"),
     ],
 )  # fmt: skip
-def test_padded_channels_of_a_shortcut_go_with_the_other_branch(
-    opset: int, declared: str, call: str
-) -> None:
+def test_padded_channels_of_a_shortcut_go_with_the_other_branch(opset: int, declared: str, call: str) -> None:
     body = f"n = Conv(x, v) p = {call} z = Add(a, p)"
     model = sandwich(body, declared=f"float[4,3,1,1] v, {declared}", opset=opset)
     pruned = assert_pruned_equals_masked(model)
@@ -47,9 +37,7 @@ def test_padded_channels_of_a_shortcut_go_with_the_other_branch(
 
 def test_padding_of_positions_leaves_channels_alone() -> None:
     for mode in ("constant", "reflect", "edge"):
-        model = sandwich(
-            f'z = Pad<mode="{mode}">(a, amounts)', declared="int64[8] amounts = {0,0,1,2,0,0,1,0}"
-        )
+        model = sandwich(f'z = Pad<mode="{mode}">(a, amounts)', declared="int64[8] amounts = {0,0,1,2,0,0,1,0}")
         pruned = assert_pruned_equals_masked(model)
         assert pads(pruned) == [0, 0, 1, 2, 0, 0, 1, 0]
 
@@ -64,9 +52,7 @@ def test_a_pad_that_repeats_channels_freezes_them() -> None:
 
 
 def test_a_negative_pad_freezes_the_channels_it_cuts() -> None:
-    model = sandwich(
-        "z = Pad(a, amounts)", declared="int64[8] amounts = {0,-2,0,0,0,0,0,0}", result_width=6
-    )
+    model = sandwich("z = Pad(a, amounts)", declared="int64[8] amounts = {0,-2,0,0,0,0,0,0}", result_width=6)
     assert reasons(model)["a"] == "Pad '-> z': a negative pad cuts channels off"
 
 
@@ -115,9 +101,7 @@ def test_all_copies_of_a_tiled_channel_go_together() -> None:
 
 def test_a_tiled_positions_axis_keeps_units() -> None:
     assert_pruned_equals_masked(
-        sandwich(
-            "q = GlobalAveragePool(a) z = Tile(q, repeats)", declared="int64[4] repeats = {1,1,2,3}"
-        )
+        sandwich("q = GlobalAveragePool(a) z = Tile(q, repeats)", declared="int64[4] repeats = {1,1,2,3}")
     )
 
 
@@ -129,4 +113,3 @@ def test_an_option_a_shortcut_with_a_stride_prunes_whole() -> None:
     model = sandwich("n = Conv(x, v) " + body, declared=declared)
     assert sum(widths(model).values()) == 8
     assert_pruned_equals_masked(model)
-    assert np.all([isinstance(model, onnx.ModelProto)])

@@ -10,8 +10,8 @@ def test_slice_bounds_as_attributes_are_counted_among_kept_channels() -> None:
 
 @pytest.mark.parametrize("kind", ["int64", "int32"])
 def test_slice_bounds_as_inputs_are_counted_among_kept_channels(kind: str) -> None:
-    declared = f"""{kind}[1] zero = {{0}}, {kind}[1] three = {{3}}, {kind}[1] end = {{2147483647}}, {kind}[1] axis = {{-3}},
-                  {kind}[1] step = {{1}}"""
+    values = {"zero": 0, "three": 3, "end": 2147483647, "axis": -3, "step": 1}
+    declared = ", ".join(f"{kind}[1] {name} = {{{value}}}" for name, value in values.items())
     body = "p = Slice(a, zero, three, axis) q = Slice(a, three, end, axis, step) z = Concat<axis=1>(q, p)"
     model = sandwich(body, declared=declared)
     assert sorted(widths(model).values()) == [3, 5]
@@ -95,5 +95,5 @@ def test_channels_gathered_by_computed_indices_are_frozen() -> None:
 
 def test_indices_that_carry_channels_are_frozen() -> None:
     body = """best = ArgMax<axis=3>(a) e = Gather<axis=0>(table, best) z = ReduceSum<keepdims=0>(e, last)"""
-    model = sandwich(body, declared="float[8] table, int64[1] last = {-1}".replace("float[8]", "float[8,2]"))
+    model = sandwich(body, declared="float[8,2] table, int64[1] last = {-1}")
     assert reasons(model)["a"] == "Gather '-> e': its indices carry channels"

@@ -31,16 +31,12 @@ def test_gemm_with_a_transposed_operand_contracts_its_first_axis() -> None:
 
 
 def test_a_scalar_bias_of_gemm_is_left_alone() -> None:
-    model = graph(
-        f"{HEAD} <float[6,8] v, float[1] b, float[8,3] w> {{ a = Gemm(x, v, b) y = Gemm(a, w) }}"
-    )
+    model = graph(f"{HEAD} <float[6,8] v, float[1] b, float[8,3] w> {{ a = Gemm(x, v, b) y = Gemm(a, w) }}")
     assert assert_pruned_equals_masked(model).shape("b") == (1,)
 
 
 def test_a_computed_weight_of_gemm_freezes() -> None:
-    model = graph(
-        f"{HEAD} <float[6,8] v, float[8,3] w> {{ a = Gemm(x, v) t = Tanh(w) y = Gemm(a, t) }}"
-    )
+    model = graph(f"{HEAD} <float[6,8] v, float[8,3] w> {{ a = Gemm(x, v) t = Tanh(w) y = Gemm(a, t) }}")
     assert reasons(model)["a"] == "Gemm '-> y': its weight or bias is computed, not stored"
 
 

@@ -25,6 +25,12 @@ def test_computed_parameters_freeze() -> None:
     assert reasons(model)["a"] == "BatchNormalization '-> z': its parameters are computed, not stored"
 
 
+def test_parameters_for_every_position_freeze() -> None:
+    spread = BATCH.replace("[8]", "[8,8,8]")
+    model = sandwich("z = BatchNormalization<spatial=0>(a, scale, shift, mean, variance)", declared=spread, opset=7)
+    assert reasons(model)["a"] == "BatchNormalization '-> z': its parameters vary along positions too"
+
+
 def test_running_statistics_as_outputs_freeze() -> None:
     body = "z, m, v = BatchNormalization<training_mode=1>(a, scale, shift, mean, variance)"
     model = sandwich(body, declared=BATCH, opset=15)
@@ -69,7 +75,8 @@ def test_a_decomposed_group_normalization_loses_whole_groups() -> None:
 def test_statistics_across_channels_freeze_them(opset: int, call: str) -> None:
     declared = "float[8] scale, float[8] shift, float[8,8,8] spread, int64 one = {1}"
     model = sandwich(f"z = {call}", declared=declared, opset=opset)
-    assert reasons(model)["a"] == f"{call.split('(')[0].split('<')[0]} '-> z': it takes statistics across these channels"
+    op = call.split("(", maxsplit=1)[0].split("<", maxsplit=1)[0]
+    assert reasons(model)["a"] == f"{op} '-> z': it takes statistics across these channels"
 
 
 @pytest.mark.parametrize(
@@ -79,7 +86,6 @@ def test_statistics_across_channels_freeze_them(opset: int, call: str) -> None:
         (20, "Softmax<axis=2>(a)"),
         (11, "Softmax<axis=2>(a)"),
         (20, "LpNormalization(a)"),
-        (20, "MeanVarianceNormalization(a)"),
         (20, "LayerNormalization(a, spread)"),
         (20, "CumSum(a, three)"),
     ],
@@ -87,6 +93,10 @@ def test_statistics_across_channels_freeze_them(opset: int, call: str) -> None:
 def test_statistics_across_positions_pass_channels(opset: int, call: str) -> None:
     declared = "float[8] spread, int64 three = {3}"
     assert_pruned_equals_masked(sandwich(f"z = {call}", declared=declared, opset=opset))
+
+
+def test_mean_variance_normalization_spares_channels_by_default() -> None:
+    assert widths(sandwich("z = MeanVarianceNormalization(a)")) == {"a": 8}
 
 
 def test_softmax_before_opset_13_mixes_all_axes_from_its_own_on() -> None:
