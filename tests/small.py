@@ -78,7 +78,8 @@ def samples_of(model: onnx.ModelProto, batches: int = 8, size: int = 16) -> Samp
 
 def timer_of(model: onnx.ModelProto, folder: Path) -> EngineTimer:
     """Build and "time" a model on the formula."""
-    return EngineTimer.start(TILES, model, feeds_of(model), folder, np.random.default_rng(0))
+    binding = deployment_binding(model, {}, {})
+    return EngineTimer.start(TILES, model, feeds_of(model), binding, folder, np.random.default_rng(0))
 
 
 def context_of(

@@ -149,7 +149,7 @@ class _Compilation:
         self._reporter.progress(f"building and timing the original on {self._request.target.name}")
         generator = np.random.default_rng(self._request.seed)
         return EngineTimer.start(
-            self._request.target, self._loaded.original, self._feeds, self._folder / "engines", generator
+            self._request.target, self._loaded.original, self._feeds, self._binding, self._folder / "engines", generator
         )
 
     def _context(self) -> PassContext:

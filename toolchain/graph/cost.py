@@ -44,8 +44,7 @@ class CostModel:
         self._macs = {
             number: rules[node.op_type].macs(analysis.view(number))
             for number, node in enumerate(analysis.index.nodes)
-            if node.op_type in rules
-            and all(analysis.facts[name].shape is not None for name in node.output if name)
+            if node.op_type in rules and all(analysis.facts[name].shape is not None for name in node.output if name)
         }
         for site in analysis.sites:
             if self._macs.get(site.node_index) and _is_weight(analysis, site.parameter, site.role):

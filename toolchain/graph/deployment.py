@@ -73,6 +73,20 @@ def random_feeds(
     return feeds
 
 
+def bind_model(model: onnx.ModelProto, binding: Mapping[str, int]) -> onnx.ModelProto:
+    """Return the model with its symbolic input sizes fixed, for targets that need them."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    constants = {item.name for item in model.graph.initializer}
+    for item in result.graph.input:
+        if item.name not in constants:
+            for dim, size in zip(item.type.tensor_type.shape.dim, input_shape(item, binding), strict=True):
+                dim.dim_value = size
+    for item in result.graph.output:
+        item.type.tensor_type.ClearField("shape")
+    return result
+
+
 def input_shape(item: onnx.ValueInfoProto, binding: Mapping[str, int]) -> tuple[int, ...]:
     """Return an input's shape with its symbols bound."""
     return tuple(

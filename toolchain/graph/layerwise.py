@@ -24,9 +24,7 @@ Visit = Callable[[onnx.NodeProto, Batches], Batches]
 """Called with a node and its first output in every batch; returns what the nodes after it shall see."""
 
 
-def run_layerwise(
-    model: onnx.ModelProto, feeds: Sequence[Mapping[str, Array]], visit: Visit
-) -> dict[str, Batches]:
+def run_layerwise(model: onnx.ModelProto, feeds: Sequence[Mapping[str, Array]], visit: Visit) -> dict[str, Batches]:
     """Run every node on all batches in turn and return the graph's outputs."""
     index = GraphIndex(model)
     readers = Counter(name for node in index.nodes for name in node.input if name)
@@ -46,19 +44,13 @@ def run_layerwise(
 
 def samples_within(index: GraphIndex, facts: Mapping[str, Fact], limit_bytes: int) -> int:
     """Return how many samples a layerwise run can hold within a limit, the widest cut of the graph counted."""
-    sizes = {
-        name: 4 * prod(fact.shape or (0,)) for name, fact in facts.items() if name not in index.constants
-    }
+    sizes = {name: 4 * prod(fact.shape or (0,)) for name, fact in facts.items() if name not in index.constants}
     last = {name: number for number, node in enumerate(index.nodes) for name in node.input if name}
     alive, widest = sum(sizes.get(item.name, 0) for item in index.inputs), 1
     for number, node in enumerate(index.nodes):
         alive += sum(sizes.get(name, 0) for name in node.output)
         widest = max(widest, alive)
-        alive -= (
-            sum(sizes.get(name, 0) for name in set(node.input) if last[name or ""] == number)
-            if node.input
-            else 0
-        )
+        alive -= sum(sizes.get(name, 0) for name in set(node.input) if last[name or ""] == number) if node.input else 0
     shape = facts[index.inputs[0].name].shape or (1,)
     return max(1, limit_bytes * max(shape[0], 1) // widest)
 
@@ -74,9 +66,7 @@ def _run_node(
 
 def _one_node_model(index: GraphIndex, node: onnx.NodeProto, samples: Mapping[str, Array]) -> onnx.ModelProto:
     inputs = [
-        onnx.helper.make_tensor_value_info(
-            name, onnx.helper.np_dtype_to_tensor_dtype(value.dtype), [None] * value.ndim
-        )
+        onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(value.dtype), [None] * value.ndim)
         for name, value in samples.items()
     ]
     outputs = [onnx.ValueInfoProto(name=name) for name in node.output if name]

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from toolchain.graph.deployment import bind_model
+from toolchain.graph.facts import Binding
 from toolchain.measure.comparison import Comparison
 from toolchain.measure.latency import Latency
 from toolchain.measure.protocol import Feeds, Protocol, compare, measure
@@ -30,6 +32,7 @@ class EngineTimer:
     baseline: Engine
     baseline_latency: Latency
     feeds: Feeds
+    binding: Binding
     quick: Protocol
     final: Protocol
     generator: np.random.Generator
@@ -41,6 +44,7 @@ class EngineTimer:
         target: Target,
         original: onnx.ModelProto,
         feeds: Feeds,
+        binding: Binding,
         directory: Path,
         generator: np.random.Generator,
         *,
@@ -48,9 +52,9 @@ class EngineTimer:
         final: Protocol = FINAL,
     ) -> EngineTimer:
         """Build and time the original."""
-        engine = target.build(original, directory)
+        engine = target.build(_deployed(target, original, binding), directory)
         latency = measure(target, engine, feeds, protocol=quick, rng=generator)
-        return cls(target, directory, engine, latency, feeds, quick, final, generator)
+        return cls(target, directory, engine, latency, feeds, binding, quick, final, generator)
 
     @property
     def baseline_ms(self) -> float:
@@ -59,7 +63,7 @@ class EngineTimer:
 
     def build(self, model: onnx.ModelProto) -> Engine:
         """Return the model's engine."""
-        return self.target.build(model, self.directory)
+        return self.target.build(_deployed(self.target, model, self.binding), self.directory)
 
     def compare(self, model: onnx.ModelProto, *, final: bool = False) -> Comparison:
         """Build the model's engine and time it against the original's, interleaved."""
@@ -69,3 +73,7 @@ class EngineTimer:
         )
         self.trials.append(comparison)
         return comparison
+
+
+def _deployed(target: Target, model: onnx.ModelProto, binding: Binding) -> onnx.ModelProto:
+    return bind_model(model, binding) if target.needs_fixed_sizes else model

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import onnx
 
+from toolchain.data.metric import Score
 from toolchain.graph.cost import Cost
 from toolchain.pipeline.contract import Pass, PassContext, PassResult, Pruning
 from toolchain.pipeline.observers import Observer
@@ -15,6 +16,9 @@ from toolchain.pipeline.record import Record, Status
 
 CostOf = Callable[[onnx.ModelProto], Cost]
 OnRecord = Callable[[Record], None]
+
+SLOWER_TOLERANCE = 0.005
+"""Two sessions of one engine differ by as much: a smaller slowdown is no reason to give a pass up."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,14 +75,18 @@ class Pipeline:
         if record.status is Status.UNCHANGED:
             return record
         now, then = record.comparison, previous.comparison
-        if now and then and now.low > max(then.high, 1.0):
+        if now and then and now.low > (1 + SLOWER_TOLERANCE) * max(then.high, 1.0):
             return _rolled_back(record, f"slower than before: {now.ratio:.3f} instead of {then.ratio:.3f}")
         floor = self.min_accuracy
-        if floor is not None and record.score is not None and record.score.value < floor:
+        if floor is not None and record.score is not None and _misses(record.score, floor):
             return _rolled_back(
-                record, f"{record.score.name} of {record.score.value:.2f} is below the floor of {floor:g}"
+                record, f"{record.score.name} of {record.score.value:.2f} misses the floor of {floor:g}"
             )
         return record
+
+
+def _misses(score: Score, floor: float) -> bool:
+    return score.value < floor if score.higher_is_better else score.value > floor
 
 
 def _last_kept(records: Sequence[Record]) -> Record:

@@ -57,6 +57,8 @@ class Target(ABC):
     engine_suffix: ClassVar[str]
     auto_rank: ClassVar[int | None] = None
     """Place in the search of `auto`, lowest first; None: only on request."""
+    needs_fixed_sizes: ClassVar[bool] = False
+    """Whether symbolic input sizes have to be fixed to the deployed ones before an engine is built."""
 
     @property
     def measured(self) -> bool:

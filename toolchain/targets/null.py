@@ -81,6 +81,7 @@ class Null(Target):
     name: ClassVar[str] = "null"
     clock: ClassVar[Clock] = Clock.MODELLED
     engine_suffix: ClassVar[str] = ".json"
+    needs_fixed_sizes: ClassVar[bool] = True
 
     multiprocessors: Count = 8
     tile_rows: Count = 64
