@@ -34,15 +34,11 @@ def parse_budget(text: str) -> Budget:
     """
     match = PATTERN.fullmatch(text.strip())
     if match is None:
-        raise UsageError(
-            f"--budget {text}: not a budget", hint="write a share of the latency (60%) or a time (4.5ms)"
-        )
+        raise UsageError(f"--budget {text}: not a budget", hint="write a share of the latency (60%) or a time (4.5ms)")
     number = float(match["number"])
     if match["unit"] == "ms":
         if number <= 0:
-            raise UsageError(
-                f"--budget {text}: a time of 0 cannot be met", hint="write a time above 0, e.g. 4.5ms"
-            )
+            raise UsageError(f"--budget {text}: a time of 0 cannot be met", hint="write a time above 0, e.g. 4.5ms")
         return Budget(latency_ms=number)
     ratio = number / 100 if match["unit"] == "%" else number
     if not 0 < ratio < 1:

@@ -46,6 +46,8 @@ class CompileRequest:
     passes: Sequence[Pass]
     target: Target
     rules: Mapping[str, Rule]
+    also_build: Sequence[Target] = ()
+    """Targets whose engines are added to the bundle, built but not timed."""
     budget: Budget | None = None
     data: Path | None = None
     preprocess: Preprocess | None = None

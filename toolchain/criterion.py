@@ -35,9 +35,7 @@ class Criterion(ABC):
         """Return a vector per group, in the order of its units, comparable between groups."""
 
 
-def sum_by_unit(
-    group: Group, site: ParameterSite, values: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
+def sum_by_unit(group: Group, site: ParameterSite, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Add up values along a site's axis for each unit of a group."""
     size = int(max(site.units.max(), group.units.max())) + 1
     totals: npt.NDArray[np.float64] = np.bincount(site.units, weights=values, minlength=size).astype(np.float64)

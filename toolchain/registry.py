@@ -26,7 +26,5 @@ def by_name(package: str, base: type[T]) -> dict[str, type[T]]:
 
 
 def _defined_in(module: ModuleType, base: type[T]) -> list[type[T]]:
-    classes = [
-        item for _, item in inspect.getmembers(module, inspect.isclass) if item.__module__ == module.__name__
-    ]
+    classes = [item for _, item in inspect.getmembers(module, inspect.isclass) if item.__module__ == module.__name__]
     return [item for item in classes if issubclass(item, base) and not inspect.isabstract(item)]

@@ -13,7 +13,7 @@ from toolchain.cli.terminal import Terminal
 from toolchain.emit.markdown import latency_text, ratio_text
 from toolchain.emit.report import LatencyFigure
 from toolchain.errors import TooNoisy, UsageError
-from toolchain.graph.deployment import deployment_binding, parse_input_shapes, random_feeds
+from toolchain.graph.deployment import bind_model, deployment_binding, parse_input_shapes, random_feeds
 from toolchain.graph.load import load_model
 from toolchain.measure.comparison import Comparison
 from toolchain.measure.lock import device_lock
@@ -38,10 +38,13 @@ def bench(
     models = [load_model(path).original for path in (baseline, candidate)]
     shapes = parse_input_shapes(input_shapes)
     generator = np.random.default_rng(seed)
-    feeds, others = (random_feeds(model, deployment_binding(model, shapes, {}), generator) for model in models)
+    bindings = [deployment_binding(model, shapes, {}) for model in models]
+    feeds, others = (random_feeds(model, sizes, generator) for model, sizes in zip(models, bindings, strict=True))
     if _signature(feeds) != _signature(others):
         raise UsageError(f"{baseline} and {candidate} do not take the same inputs", hint="only like compares with like")
     chosen = targets.create(target, target_options)
+    if chosen.needs_fixed_sizes:
+        models = [bind_model(model, sizes) for model, sizes in zip(models, bindings, strict=True)]
     protocol = Protocol(half_width=half_width, max_seconds=max_seconds)
     with (
         terminal.live(),

@@ -21,6 +21,7 @@ from toolchain.graph.deployment import parse_input_shapes
 from toolchain.pipeline.contract import Pass
 from toolchain.pipeline.parse import PRESETS, make_pass, parse_passes, read_pipeline
 from toolchain.targets import registry as targets
+from toolchain.targets.contract import Target
 
 
 def compile_command(
@@ -35,6 +36,10 @@ def compile_command(
     metric: Annotated[str, typer.Option(help="auto, top1, top5, fidelity, or FILE.py:function.")] = "auto",
     target: Annotated[str, typer.Option(help="Where the engine runs; auto takes the best one here.")] = "auto",
     target_options: Annotated[str, typer.Option(help="Options of the target, e.g. threads=1.")] = "",
+    also_build: Annotated[
+        list[str] | None,
+        typer.Option(help="Add another engine, built but not timed: tensorrt-rtx:compute_capabilities=8.9+12.0."),
+    ] = None,
     strategy: Annotated[str, typer.Option(help="How the plan is chosen.")] = "",
     criterion: Annotated[str, typer.Option(help="What a unit's removal costs.")] = "",
     passes: Annotated[str, typer.Option(help="fold-constants,prune(strategy=greedy),... instead of a preset.")] = "",
@@ -63,6 +68,7 @@ def compile_command(
         passes=_passes(passes, preset, config, strategy, criterion),
         target=targets.create(target, target_options),
         rules=load_rules(),
+        also_build=[_target_to_build(text) for text in also_build or []],
         budget=parse_budget(budget) if budget else None,
         data=data,
         preprocess=Preprocess.parse(preprocess) if preprocess else None,
@@ -82,6 +88,11 @@ def compile_command(
         report = compile_model(request, terminal, terminal.record)
     _print(report, terminal, json_output=json_output, dry_run=dry_run, output=output)
     raise typer.Exit(report.exit_code)
+
+
+def _target_to_build(text: str) -> Target:
+    name, _, options = text.partition(":")
+    return targets.create(name, options, for_building=True)
 
 
 def _passes(text: str, preset: str, config: Path | None, strategy: str, criterion: str) -> list[Pass]:

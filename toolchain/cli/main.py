@@ -10,6 +10,7 @@ import typer
 
 from toolchain import __version__
 from toolchain.cli.bench import bench
+from toolchain.cli.build import build
 from toolchain.cli.compile import compile_command
 from toolchain.cli.inspect import inspect
 from toolchain.cli.list_passes import list_passes
@@ -24,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("compile")(compile_command)
+app.command("build")(build)
 app.command("inspect")(inspect)
 app.command("bench")(bench)
 app.command("passes")(list_passes)

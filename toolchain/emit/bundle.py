@@ -87,6 +87,20 @@ def _replace(directory: Path, content: Path, old: Path) -> None:
         raise
 
 
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """Give a temporary file to write; when the block ends without an error it takes the place of `path`."""
+    with _reporting(path):
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            temporary.touch(exist_ok=False)
+            yield temporary
+            _flush([temporary])
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
 def _flush(paths: Iterable[Path]) -> None:
     for path in paths:
         if path.is_file():

@@ -26,10 +26,11 @@ from toolchain.graph.hashing import model_sha256
 from toolchain.graph.load import LoadedModel
 from toolchain.graph.oracle import Feeds, relative_error
 from toolchain.graph.plan import Plan
-from toolchain.measure.timer import EngineTimer
+from toolchain.measure.timer import EngineTimer, build_deployed
 from toolchain.pipeline.contract import Reporter
 from toolchain.pipeline.record import Status
 from toolchain.pipeline.run import Outcome
+from toolchain.targets.engine import Engine
 from toolchain.targets.onnxruntime import execute
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def emit(emission: Emission, reporter: Reporter) -> Report:
     if emission.request.dry_run:
         return report
     with new_bundle(emission.request.output) as folder:
-        _write(emission, report, folder)
+        _write(emission, report, folder, reporter)
     reporter.progress(f"bundle written to {emission.request.output}")
     return report
 
@@ -85,13 +86,14 @@ def emit_failure(output: Path, request: CompileRequest, loaded: LoadedModel, err
         (folder / REPORT).write_text(report.model_dump_json(indent=2) + "\n")
 
 
-def _write(emission: Emission, report: Report, folder: Path) -> None:
+def _write(emission: Emission, report: Report, folder: Path, reporter: Reporter) -> None:
     model, request, pruning = emission.outcome.model, emission.request, emission.outcome.pruning
     save_model(model, folder / "model.onnx")
-    engine = emission.timer.build(model)
-    (folder / "engine").mkdir()
-    for path in engine.files:
-        shutil.copyfile(path, folder / "engine" / path.name)
+    _add_engine(emission.timer.build(model), folder / "engine")
+    for number, target in enumerate(request.also_build, 1):
+        reporter.progress(f"building for {target.name}")
+        engine = build_deployed(target, model, emission.timer.binding, emission.timer.directory)
+        _add_engine(engine, folder / f"engine-{number}-{target.name}")
     plan = pruning.plan if pruning else Plan(model_sha256=model_sha256(model))
     (folder / "plan.json").write_text(plan.model_dump_json(indent=2) + "\n")
     (folder / "pipeline.toml").write_text(_pipeline_toml(request))
@@ -108,6 +110,12 @@ def _write(emission: Emission, report: Report, folder: Path) -> None:
     )
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
     write_checksums(folder)
+
+
+def _add_engine(engine: Engine, folder: Path) -> None:
+    folder.mkdir()
+    for path in engine.files:
+        shutil.copyfile(path, folder / path.name)
 
 
 def _pipeline_toml(request: CompileRequest) -> str:
@@ -144,6 +152,7 @@ def _report(emission: Emission, result: _Result) -> Report:
         command=request.command,
         seed=request.seed,
         target=TargetFigure.of(request.target),
+        also_built=tuple(TargetFigure.of(target) for target in request.also_build),
         data=_data_figure(request, emission.accuracy),
         unknown=_unknown(request, emission),
         passes=tuple(PassFigure.of(record) for record in outcome.records),

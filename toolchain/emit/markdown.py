@@ -81,6 +81,9 @@ def _headline(report: Report) -> list[str]:
         lines.append(
             f"- target: {report.target.name} ({options}), {kind} {report.target.device}, {report.target.runtime}"
         )
+    for item in report.also_built:
+        options = ", ".join(f"{name}={value}" for name, value in item.options)
+        lines.append(f"- also built, not timed: {item.name} ({options}), {item.runtime}")
     if report.data:
         data = report.data
         lines.append(

@@ -261,6 +261,8 @@ class Report(Frozen):
     command: str
     seed: int
     target: TargetFigure | None = None
+    also_built: tuple[TargetFigure, ...] = ()
+    """Targets whose engines are in the bundle too: built, not timed."""
     data: DataFigure | None = None
     unknown: tuple[str, ...] = ()
     """What this compile could not know, and therefore does not claim."""

@@ -124,7 +124,7 @@ def _check_semantics(path: Path, model: onnx.ModelProto) -> None:
         return  # the checker cannot take it in one piece; facts and execution will
     try:
         onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
+    except (onnx.checker.ValidationError, UnicodeDecodeError) as error:  # the latter where a message quotes a bad name
         reason = " ".join(str(error).split("\n\n")[0].split())
         raise ModelError(f"{path}: not a valid model ({reason})", hint="export it again") from error
 

@@ -52,7 +52,7 @@ class EngineTimer:
         final: Protocol = FINAL,
     ) -> EngineTimer:
         """Build and time the original."""
-        engine = target.build(_deployed(target, original, binding), directory)
+        engine = build_deployed(target, original, binding, directory)
         latency = measure(target, engine, feeds, protocol=quick, rng=generator)
         return cls(target, directory, engine, latency, feeds, binding, quick, final, generator)
 
@@ -63,7 +63,7 @@ class EngineTimer:
 
     def build(self, model: onnx.ModelProto) -> Engine:
         """Return the model's engine."""
-        return self.target.build(_deployed(self.target, model, self.binding), self.directory)
+        return build_deployed(self.target, model, self.binding, self.directory)
 
     def compare(self, model: onnx.ModelProto, *, final: bool = False) -> Comparison:
         """Build the model's engine and time it against the original's, interleaved."""
@@ -75,5 +75,6 @@ class EngineTimer:
         return comparison
 
 
-def _deployed(target: Target, model: onnx.ModelProto, binding: Binding) -> onnx.ModelProto:
-    return bind_model(model, binding) if target.needs_fixed_sizes else model
+def build_deployed(target: Target, model: onnx.ModelProto, binding: Binding, directory: Path) -> Engine:
+    """Build an engine, with symbolic sizes fixed to the deployed ones where the target needs that."""
+    return target.build(bind_model(model, binding) if target.needs_fixed_sizes else model, directory)

@@ -77,7 +77,11 @@ class Target(ABC):
 
     @abstractmethod
     def availability(self) -> Availability:
-        """Say whether this target, with these options, can build engines on this machine."""
+        """Say whether this target, with these options, can build and time engines on this machine."""
+
+    def can_build(self) -> Availability:
+        """Say whether it can build engines here, which may need less than timing them."""
+        return self.availability()
 
     @abstractmethod
     def identity(self) -> Identity:

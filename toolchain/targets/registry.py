@@ -15,10 +15,11 @@ def names() -> tuple[str, ...]:
     return tuple(_classes())
 
 
-def create(name: str = AUTO, options_text: str = "") -> Target:
+def create(name: str = AUTO, options_text: str = "", *, for_building: bool = False) -> Target:
     """Return the target `name` with options such as `"threads=1,spinning=false"`.
 
-    `auto` is the first available target in the order of `auto_rank`.
+    `auto` is the first available target in the order of `auto_rank`. A target that is only built for need not be
+    able to run here.
 
     Raises UsageError for a name, an option or a value that does not exist, and EnvironmentMissing where the
     target cannot be used on this machine.
@@ -29,7 +30,7 @@ def create(name: str = AUTO, options_text: str = "") -> Target:
         raise UsageError(f"there is no target '{name}'", hint=f"targets are {', '.join((AUTO, *names()))}")
     what = f"target {name}"
     target = make(_classes()[name], parse_pairs(options_text, what), what)
-    availability = target.availability()
+    availability = target.can_build() if for_building else target.availability()
     if not availability.ok:
         raise EnvironmentMissing(f"{what}: {availability.reason}", hint=availability.hint)
     return target

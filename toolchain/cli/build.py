@@ -1,0 +1,66 @@
+"""`prunec build`: an engine from an ONNX file as it is."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from toolchain.cli.terminal import Terminal
+from toolchain.emit.bundle import replaced
+from toolchain.emit.report import Frozen, TargetFigure
+from toolchain.graph.deployment import bind_model, deployment_binding, parse_input_shapes
+from toolchain.graph.load import load_model
+from toolchain.targets import registry as targets
+from toolchain.targets.engine import Engine
+
+
+class BuiltFigure(Frozen):
+    """What `build --json` prints."""
+
+    path: str
+    bytes: int
+    sha256: str
+    target: TargetFigure
+
+
+def build(
+    model: Annotated[Path, typer.Argument(help="An ONNX file.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The engine file.")],
+    target: Annotated[str, typer.Option(help="What the engine is for.")] = "auto",
+    target_options: Annotated[str, typer.Option(help="Options of the target, e.g. threads=1.")] = "",
+    compute_capability: Annotated[str, typer.Option(help="GPUs to build for, e.g. 8.9,12.0 (tensorrt-rtx).")] = "",
+    input_shapes: Annotated[str, typer.Option(help='Sizes when deployed: "x:[8,3,224,224]".')] = "",
+    json_output: Annotated[bool, typer.Option("--json", help="Print JSON alone to stdout.")] = False,
+) -> None:
+    """Build MODEL's engine without pruning or timing; tensorrt-rtx needs no GPU for it."""
+    terminal = Terminal(quiet=json_output)
+    options = [target_options] if target_options else []
+    if compute_capability:
+        options.append(f"compute_capabilities={'+'.join(part.strip() for part in compute_capability.split(','))}")
+    chosen = targets.create(target, ",".join(options), for_building=True)
+    loaded = load_model(model)
+    source = loaded.original
+    if chosen.needs_fixed_sizes:
+        source = bind_model(source, deployment_binding(source, parse_input_shapes(input_shapes), {}))
+    with terminal.live(), tempfile.TemporaryDirectory(prefix="prunec-") as folder:
+        terminal.progress(f"building for {chosen.name}")
+        engine = chosen.build(source, Path(folder))
+        size = sum(path.stat().st_size for path in engine.files)
+        _place(engine, output)
+    if json_output:
+        figure = BuiltFigure(path=str(output), bytes=size, sha256=engine.sha256, target=TargetFigure.of(chosen))
+        print(figure.model_dump_json(indent=2))
+        return
+    terminal.line(f"{output}: {size:,} bytes for {chosen.name}, sha256 {engine.sha256}; built, not timed")
+
+
+def _place(engine: Engine, output: Path) -> None:
+    """Put the engine where it was asked for; weight files keep their names, which the engine refers to."""
+    for path in engine.files:
+        destination = output if path.name == engine.path.name else output.parent / path.name
+        with replaced(destination) as temporary:
+            shutil.copyfile(path, temporary)
