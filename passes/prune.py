@@ -12,6 +12,7 @@ from toolchain.graph.analysis import Analysis, analyse
 from toolchain.graph.cost import Cost, CostModel
 from toolchain.graph.hashing import model_sha256
 from toolchain.graph.plan import Plan
+from toolchain.graph.removable import removable_branches
 from toolchain.graph.surgery import apply_plan
 from toolchain.measure.comparison import Comparison
 from toolchain.options import make, parse_pairs
@@ -104,7 +105,16 @@ def _problem(model: onnx.ModelProto, analysis: Analysis, scores: Scores, context
 
     cost_model = CostModel(analysis, context.rules)
     total = max(cost_model.total.macs, 1)
-    return Problem(analysis, model_sha256(model), scores, cost_model, context.alignment, ratio, time_plan)
+    return Problem(
+        analysis,
+        model_sha256(model),
+        scores,
+        cost_model,
+        context.alignment,
+        removable_branches(analysis),
+        ratio,
+        time_plan,
+    )
 
 
 def _widths(analysis: Analysis, plan: Plan) -> tuple[tuple[str, int, int], ...]:

@@ -1,9 +1,11 @@
 """`wanda`: how much of its consumers' output a unit carries on real data (after Sun et al. 2024, equation 1).
 
-    score(u) = sum over consumers of   ||W[:, u]||^2 * E[x_u^2]  /  sum_v ||W[:, v]||^2 * E[x_v^2]
+    score(u) = sum over consumers of   rho * ||W[:, u]||^2 * E[x_u^2]  /  sum_v ||W[:, v]||^2 * E[x_v^2]
 
 Wanda scores single weights by |W| * ||x||_2; this is its energy summed over the slice of a unit, as a share of
-the layer's, so that groups compare. It needs one forward pass over the calibration samples and no gradients.
+the layer's, so that groups compare. rho is 1 in a chain; where the consumer ends a residual branch it is the branch's
+share of the variance of the sum it joins: a branch that adds little matters little, whatever happens inside it.
+One forward pass over the calibration samples, no gradients, no labels.
 """
 
 from __future__ import annotations

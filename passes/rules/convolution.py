@@ -55,7 +55,11 @@ class Convolution(Rule):
         """Return the bias: padding included, an empty sum is 0 everywhere."""
         channels = parameter(view.input_name(1)).shape
         count = channels[1] * _groups(view) if view.node.op_type == "ConvTranspose" else channels[0]
-        bias = parameter(view.input_name(2)) if view.input_name(2) else np.zeros(count, parameter(view.input_name(1)).dtype)
+        bias = (
+            parameter(view.input_name(2))
+            if view.input_name(2)
+            else np.zeros(count, parameter(view.input_name(1)).dtype)
+        )
         return bias.reshape([1, -1, *[1] * (len(view.output_shape()) - 2)])
 
     def macs(self, view: NodeView) -> int:

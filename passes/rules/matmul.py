@@ -6,7 +6,8 @@
 
 1. Labels along the contracted axis K: a consuming site of the constant; fresh labels along its free axis.
 2. Labels along any other axis of the live operand pass to the output (a product over tokens, not channels).
-3. Both operands live (attention): labels along K, or along axes of both, are frozen; others pass.
+3. Both operands live (attention): labels are held along K, for a removed term of the sum need not be zero; what is
+   left meets as in an elementwise product of (M, 1) and (1, N). Attention heads on a batch axis are units so.
 """
 
 from __future__ import annotations
@@ -114,17 +115,44 @@ def _has_matrix_per_channel(view: NodeView, constant: int, varying: list[int]) -
 
 
 def _label_live_product(view: NodeView) -> None:
-    carriers = [position for position in (0, 1) if np.any(view.input_labels(position))]
-    if len(carriers) == 1:
-        live = carriers[0]
-        labels = view.input_labels(live)
-        contracted = labels.ndim - 1 if live == 0 or labels.ndim == 1 else labels.ndim - 2
-        other_rank = len(view.input_shape(1 - live))
-        batch_axes_meet = any(axis < labels.ndim - 2 for axis in varying_axes(labels)) and other_rank > 2
-        if contracted not in varying_axes(labels) and not batch_axes_meet and min(labels.ndim, other_rank) >= 2:
-            _pass(view, labels, contracted)
+    """Sum over K, then multiply A's rows (M, 1) by B's columns (1, N) with broadcasting, batch axes included."""
+    shapes = view.input_shape(0), view.input_shape(1)
+    if min(len(shape) for shape in shapes) < 2:
+        view.freeze_inputs("it multiplies a matrix by a vector along their channels")
+        return
+    rank = len(view.output_shape())
+    left, right = (_without_contracted(view, position, rank) for position in (0, 1))
+    left, right = _over_common_axes(view, left, right), _over_common_axes(view, right, left)
+    for narrow, wide, position in ((left, right, 0), (right, left, 1)):
+        spanned = _spanned(shapes[position], position, rank)
+        if not varying_axes(narrow) and not any(spanned[axis] for axis in varying_axes(wide)):
+            view.labels.freeze(narrow, view.reason("it multiplies all channels of the other operand by this one"))
+            view.assign(wide)
             return
-    view.freeze_inputs("it multiplies two computed tensors along their channels")
+    view.labels.unite(left, right, view.reason("one operand cannot lose the channels of the other"))
+    view.assign(max(left, right, key=np.size))
+
+
+def _without_contracted(view: NodeView, position: int, rank: int) -> LabelArray:
+    """Hold the contracted axis: a sum of products keeps every term, for none of them need be zero."""
+    labels = view.input_labels(position)
+    contracted = labels.ndim - 1 - position
+    held = view.labels.hold(labels, [contracted], view.reason("it sums products of two computed tensors over these"))
+    return held.reshape((1,) * (rank - held.ndim) + held.shape)
+
+
+def _over_common_axes(view: NodeView, labels: LabelArray, other: LabelArray) -> LabelArray:
+    """Where both operands carry channels, hold the axes that only this one has them along (heads stay whole)."""
+    common = varying_axes(other)
+    own = [axis for axis in varying_axes(labels) if axis not in common] if common else []
+    return view.labels.hold(labels, own, view.reason("its operands carry channels along different axes"))
+
+
+def _spanned(shape: tuple[int, ...], position: int, rank: int) -> list[bool]:
+    """Tell along which axes of the output an operand has more than one entry; the contracted axis is summed away."""
+    sizes = [1] * (rank - len(shape)) + list(shape)
+    sizes[rank - 1 - position] = 1
+    return [size > 1 for size in sizes]
 
 
 def _pass(view: NodeView, labels: LabelArray, contracted: int) -> None:

@@ -9,7 +9,10 @@ def test_groups_their_places_and_what_is_frozen_are_listed(folder):
     assert "produces: stem_weight[0], stem_bias[0]" in done.stdout
     assert "consumes: body_weight[1]" in done.stdout
     assert "graph output 'scores': its size is part of the interface" in done.stdout
-    assert done.stdout.splitlines()[-1] == "7 nodes, 10.3k parameters, 645k MACs; 2 of 3 groups, 64 of 68 channels prunable"
+    assert (
+        done.stdout.splitlines()[-1]
+        == "7 nodes, 10.3k parameters, 645k MACs; 2 of 3 groups, 64 of 68 channels prunable"
+    )
 
 
 def test_json_holds_the_same(folder):

@@ -87,12 +87,16 @@ def test_a_folder_that_cannot_be_renamed_is_refused_before_the_work(tmp_path, mo
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     for folder in (tmp_path / "here", Path()):
-        with pytest.raises(UsageError, match=r"the folder you are in, cannot be replaced by a bundle; name a folder in"):
+        with pytest.raises(
+            UsageError, match=r"the folder you are in, cannot be replaced by a bundle; name a folder in"
+        ):
             check_output(folder)
 
 
 def test_a_place_that_takes_no_files_is_refused():
-    with pytest.raises(UsageError, match=r"^-o /proc/build: cannot be written \(.*\); name a folder that can be written$"):
+    with pytest.raises(
+        UsageError, match=r"^-o /proc/build: cannot be written \(.*\); name a folder that can be written$"
+    ):
         check_output(Path("/proc/build"))
 
 

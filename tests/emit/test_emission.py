@@ -40,7 +40,7 @@ def request(folder, model, **changes):
 
 
 def run(wanted):
-    return compile_model(wanted, Silent(), lambda record: None)
+    return compile_model(wanted, Silent(), lambda _: None)
 
 
 @pytest.fixture(scope="module", autouse=True)

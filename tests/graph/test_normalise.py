@@ -2,7 +2,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
-from oracle import assert_pruned_equals_masked, execute, random_feeds, sandwich
+from oracle import assert_pruned_equals_masked, execute, random_feeds, sandwich, widths
 
 from toolchain.graph.facts import bind_symbols
 from toolchain.graph.normalise import normalise
@@ -57,3 +57,10 @@ def test_normalising_changes_no_result_and_twice_is_once() -> None:
     feeds = random_feeds(once, 0, bind_symbols(once))
     assert execute(once, feeds)["y"].tobytes() == execute(model, feeds)["y"].tobytes()
     assert normalise(once) == once
+
+
+def test_equal_parameters_that_an_exporter_stored_once_do_not_tie_their_layers() -> None:
+    model = sandwich("i = Identity(a_bias) t = Relu(a) z = Conv(t, v, i)", declared="float[8,8,1,1] v", result_width=8)
+    assert "Identity" not in {node.op_type for node in normalise(model).graph.node}
+    assert widths(model) == {"a": 8, "z": 8}
+    assert_pruned_equals_masked(model)

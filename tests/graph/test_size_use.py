@@ -66,3 +66,19 @@ def test_a_count_that_is_an_output_is_frozen() -> None:
     model.graph.output.add(name="s").type.tensor_type.elem_type = 7
     model.graph.output[1].type.tensor_type.shape.dim.add().dim_value = 4
     assert reasons(model)["a"] == "graph output 's': it is the number of channels"
+
+
+def test_the_size_of_what_goes_as_a_whole_may_be_computed_with() -> None:
+    model = sandwich(
+        """h = Reshape(a, heads)
+        s = Shape(h)
+        n = Gather<axis=0>(s, two)
+        f = Cast<to=1>(n)
+        m = ReduceMean<keepdims=1>(h, ones)
+        d = Div(m, f)
+        z = Reshape(d, flat)""",
+        declared="int64[5] heads = {0,4,2,8,8}, int64[4] flat = {0,-1,8,8}, int64[1] ones = {2}, int64 two = {2}",
+        result_width=4,
+    )
+    assert widths(model) == {"a": 4}
+    assert_pruned_equals_masked(model)

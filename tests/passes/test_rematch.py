@@ -27,9 +27,7 @@ def pruned(model):
 @pytest.fixture
 def context(model, pruned, tmp_path):
     decided = Pruning(model, pruned.plan, pruned.surgery.kept, Found(None, (), True), "l2", (), ())
-    return replace(
-        context_of(network(), tmp_path), binding={"N": 1}, calibration=samples_of(model), pruning=decided
-    )
+    return replace(context_of(network(), tmp_path), binding={"N": 1}, calibration=samples_of(model), pruning=decided)
 
 
 def fresh_feeds(seed=99, size=64):
@@ -79,7 +77,7 @@ def test_the_correction_is_bounded(pruned, context):
         assert factor.max() <= 1.1 + 1e-5
 
 
-def test_a_second_application_finds_next_to_nothing_to_do(model, pruned, context):
+def test_a_second_application_finds_next_to_nothing_to_do(pruned, context):
     once = Rematch()(pruned.model, context).model
     twice = Rematch()(once, context).model
     for name, value in parameters(once).items():
@@ -135,8 +133,6 @@ def test_a_weight_that_two_layers_share_is_left_alone(tmp_path):
     }""")
     cut = prune(model)
     decided = Pruning(model, cut.plan, cut.surgery.kept, Found(None, (), True), "l2", (), ())
-    context = replace(
-        context_of(network(), tmp_path), binding={"N": 1}, calibration=samples_of(model), pruning=decided
-    )
+    context = replace(context_of(network(), tmp_path), binding={"N": 1}, calibration=samples_of(model), pruning=decided)
     result = Rematch()(cut.model, context)
     np.testing.assert_array_equal(parameters(result.model)["shared"], parameters(cut.model)["shared"])

@@ -16,7 +16,7 @@ def copy(model):
 
 @dataclass(frozen=True)
 class RenamesTheInput(Pass):
-    def run(self, model, context):
+    def run(self, model, _context):
         result = copy(model)
         result.graph.input[0].name = "renamed"
         result.graph.node[0].input[0] = "renamed"
@@ -25,13 +25,13 @@ class RenamesTheInput(Pass):
 
 @dataclass(frozen=True)
 class ClaimsTooMuch(Pass):
-    def run(self, model, context):
+    def run(self, model, _context):
         return PassResult(copy(model), True)
 
 
 @dataclass(frozen=True)
 class BreaksTheModel(Pass):
-    def run(self, model, context):
+    def run(self, model, _context):
         result = copy(model)
         result.graph.node[1].input[0] = "nowhere"
         return PassResult(result, True)
@@ -39,7 +39,7 @@ class BreaksTheModel(Pass):
 
 @dataclass(frozen=True)
 class TouchesWithoutSaying(Pass):
-    def run(self, model, context):
+    def run(self, model, _context):
         result = copy(model)
         del result.graph.node[:]
         return PassResult(result, False)

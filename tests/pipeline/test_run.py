@@ -26,7 +26,7 @@ class Scale(Pass):
     factor: float = 1.1
     exact: bool = True
 
-    def run(self, model, context):
+    def run(self, model, _context):
         result = onnx.ModelProto()
         result.CopyFrom(model)
         for tensor in result.graph.initializer:
@@ -39,7 +39,7 @@ class Scale(Pass):
 class Detour(Pass):
     """Puts an identity convolution behind the stem: correct, and slower."""
 
-    def run(self, model, context):
+    def run(self, model, _context):
         result = onnx.ModelProto()
         result.CopyFrom(model)
         eye = np.eye(32, dtype=np.float32).reshape(32, 32, 1, 1)
@@ -56,7 +56,7 @@ class ScoreByParameters(Observer):
     total: int
     higher_is_better: bool = True
 
-    def observe(self, before, result, record):
+    def observe(self, _before, _result, record):
         value = 100 * record.cost.parameters / self.total
         return replace(record, score=Score("size", value, "%", self.higher_is_better, 1, None, None))
 

@@ -5,8 +5,9 @@ scales) are moved off it, and BatchNorm statistics are taken from random data: o
 a check of numbers would check nothing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -70,8 +71,8 @@ class UNet(nn.Module):
         super().__init__()
         self.encoder = timm.create_model(encoder, features_only=True, pretrained=False)
         widths = self.encoder.feature_info.channels()[::-1]
-        self.ups = nn.ModuleList(_upsample(a, b, transposed) for a, b in zip(widths, widths[1:], strict=False))
-        self.merges = nn.ModuleList(_merge(2 * b if transposed else a + b, b) for a, b in _pairs(widths))
+        self.ups = nn.ModuleList(_upsample(a, b, transposed) for a, b in pairwise(widths))
+        self.merges = nn.ModuleList(_merge(2 * b if transposed else a + b, b) for a, b in pairwise(widths))
         self.head = nn.Conv2d(widths[-1], CLASSES, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -79,10 +80,6 @@ class UNet(nn.Module):
         for up, merge, skip in zip(self.ups, self.merges, skips[::-1], strict=True):
             y = merge(torch.cat([up(y), skip], 1))
         return self.head(y)
-
-
-def _pairs(widths: Sequence[int]) -> list[tuple[int, int]]:
-    return list(zip(widths, widths[1:], strict=False))
 
 
 def _upsample(before: int, after: int, transposed: bool) -> nn.Module:
@@ -143,6 +140,16 @@ def _ssd() -> nn.Module:
     return DetectorWithoutAnchors(torchvision.models.get_model("ssdlite320_mobilenet_v3_large", **options))
 
 
+TIMM_NAMES = """
+convmixer_768_32 convnext_atto convnextv2_atto cs3darknet_s cspdarknet53 cspresnet50 darknet53 dla34 dla46_c
+dpn48b dpn68 eca_nfnet_l0 ecaresnet26t edgenext_xx_small efficientnet_lite0 efficientvit_b0
+ese_vovnet19b_dw fastvit_t8 fbnetc_100 gcresnet33ts gernet_s ghostnet_100 ghostnetv2_100 hardcorenas_a
+hgnetv2_b0 hrnet_w18_small inception_next_atto lcnet_050 legacy_seresnet18 mixnet_s mobilenetv4_conv_small
+mobileone_s0 mobilevit_xxs mobilevitv2_050 nf_regnet_b0 nf_resnet50 poolformer_s12 regnety_002 regnetz_b16
+repghostnet_050 repvgg_a0 repvit_m0_9 res2net50_14w_8s res2next50 resnest14d resnet10t resnetblur50
+resnetv2_50 rexnet_100 selecsls42b semnasnet_075 seresnext26d_32x4d skresnet18 spnasnet_100 starnet_s1
+tf_efficientnet_b0 tf_mobilenetv3_small_minimal_100 tinynet_e vovnet39a xception41"""
+
 NETWORKS = (
     _torchvision("alexnet", (3, 224, 224)),
     _torchvision("densenet121"),
@@ -167,21 +174,37 @@ NETWORKS = (
     _unet("resnet18", transposed=True),
     _unet("mobilenetv3_small_050", transposed=False),
     _unet("regnetx_002", transposed=True),
-    *(
-        _timm(name)
-        for name in """
-        convmixer_768_32 convnext_atto convnextv2_atto cs3darknet_s cspdarknet53 cspresnet50 darknet53 dla34 dla46_c
-        dpn48b dpn68 eca_nfnet_l0 ecaresnet26t edgenext_xx_small efficientformer_l1 efficientnet_lite0 efficientvit_b0
-        ese_vovnet19b_dw fastvit_t8 fbnetc_100 gcresnet33ts gernet_s ghostnet_100 ghostnetv2_100 hardcorenas_a
-        hgnetv2_b0 hrnet_w18_small inception_next_atto lcnet_050 legacy_seresnet18 mixnet_s mobilenetv4_conv_small
-        mobileone_s0 mobilevit_xxs mobilevitv2_050 nf_regnet_b0 nf_resnet50 poolformer_s12 regnety_002 regnetz_b16
-        repghostnet_050 repvgg_a0 repvit_m0_9 res2net50_14w_8s res2next50 resnest14d resnet10t resnetblur50
-        resnetv2_50 rexnet_100 selecsls42b semnasnet_075 seresnext26d_32x4d skresnet18 spnasnet_100 starnet_s1
-        tf_efficientnet_b0 tf_mobilenetv3_small_minimal_100 tinynet_e vovnet39a xception41
-        """.split()
-    ),
+    *(_timm(name) for name in TIMM_NAMES.split()),
+    _timm("efficientformer_l1", (3, 224, 224)),
     _timm("vit_tiny_patch16_224", img_size=64),
     _timm("mixer_s32_224", img_size=64),
 )
 
 BY_NAME = {network.name: network for network in NETWORKS}
+
+SLOWLY_EXPORTED = {
+    "torchvision/densenet121",
+    "torchvision/googlenet",
+    "torchvision/mobilenet_v3_small",
+    "torchvision/regnet_x_400mf",
+    "torchvision/resnet18",
+    "torchvision/shufflenet_v2_x0_5",
+    "torchvision/squeezenet1_1",
+    "torchvision/r3d_18",
+    "unet/resnet18",
+    "timm/convnext_atto",
+    "timm/cs3darknet_s",
+    "timm/dla46_c",
+    "timm/edgenext_xx_small",
+    "timm/ghostnet_100",
+    "timm/legacy_seresnet18",
+    "timm/mixnet_s",
+    "timm/mobilevit_xxs",
+    "timm/nf_regnet_b0",
+    "timm/res2net50_14w_8s",
+    "timm/resnest14d",
+    "timm/skresnet18",
+    "timm/tf_mobilenetv3_small_minimal_100",
+    "timm/vit_tiny_patch16_224",
+}
+"""The networks that are also exported by dynamo, which takes ten times as long."""

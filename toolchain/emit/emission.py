@@ -134,6 +134,8 @@ def _judge(emission: Emission) -> _Result:
         return _Result("done", ExitCode.MET, "there was no budget to meet")
     ratio = request.budget.ratio_of(emission.timer.baseline_ms)
     reached = f"{100 * last.comparison.ratio:.1f} % of the original latency for a budget of {request.budget}"
+    if not last.comparison.converged and last.comparison.low <= ratio <= last.comparison.high:
+        return _Result("too noisy to decide", ExitCode.TOO_NOISY, f"{reached}, but the interval holds the budget")
     if last.comparison.ratio <= ratio:
         return _Result("budget met", ExitCode.MET, reached)
     return _Result("budget missed", ExitCode.BUDGET_MISSED, f"{reached}: the best found is in the bundle")

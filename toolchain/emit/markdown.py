@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from toolchain.emit.report import AccuracyFigure, LatencyFigure, PassFigure, PruningFigure, Report
 
-HEADINGS = ("pass", "status", "latency", "ratio to original", "parameters", "MACs", "accuracy", "seconds")
+HEADINGS = ("pass", "status", "latency", "original beside it", "ratio to original", "parameters", "MACs", "accuracy", "seconds")
 
 
 def pass_row(figure: PassFigure) -> tuple[str, ...]:
@@ -15,6 +15,7 @@ def pass_row(figure: PassFigure) -> tuple[str, ...]:
         figure.name,
         figure.status,
         latency_text(figure.latency),
+        original_text(figure.latency),
         ratio_text(figure.latency),
         count_text(figure.parameters),
         count_text(figure.macs),
@@ -29,6 +30,11 @@ def latency_text(figure: LatencyFigure | None) -> str:
         return "-"
     modelled = "" if figure.measured else " modelled"
     return f"{figure.median_ms:.3g} ms ({figure.p10_ms:.3g}-{figure.p90_ms:.3g}){modelled}"
+
+
+def original_text(figure: LatencyFigure | None) -> str:
+    """Write the original's median in the same interleaved run: machines drift, ratios do not."""
+    return "-" if figure is None else f"{figure.original_median_ms:.3g} ms"
 
 
 def ratio_text(figure: LatencyFigure | None) -> str:

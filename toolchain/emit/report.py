@@ -29,6 +29,8 @@ class LatencyFigure(Frozen):
     """A measured (or modelled) latency and its ratio to the original's, with the interval of the ratio."""
 
     median_ms: float
+    original_median_ms: float
+    """The original's median in the same interleaved run: compare with this one only."""
     p10_ms: float
     p90_ms: float
     samples: int
@@ -47,6 +49,7 @@ class LatencyFigure(Frozen):
         candidate = comparison.candidate
         return cls(
             median_ms=candidate.median_ms,
+            original_median_ms=comparison.baseline.median_ms,
             p10_ms=candidate.p10_ms,
             p90_ms=candidate.p90_ms,
             samples=len(candidate.samples_ms),

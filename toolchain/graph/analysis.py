@@ -16,7 +16,7 @@ from toolchain.graph.index import GraphIndex, Use, captured_names
 from toolchain.graph.labels import KEPT, LabelArray, Labels, Reason, Role, varying_axes
 from toolchain.graph.resolution import Resolution
 from toolchain.graph.rule import NodeView, Rule
-from toolchain.graph.size_use import freeze_counted_channels
+from toolchain.graph.size_use import resolve_counted_channels
 
 UnitArray = npt.NDArray[np.int64]
 
@@ -109,14 +109,13 @@ def analyse(model: onnx.ModelProto, rules: Mapping[str, Rule], *, binding: Bindi
     labels = Labels(facts)
     for number, node in enumerate(index.nodes):
         _label_node(NodeView(index, node, number, labels), rules)
-    freeze_counted_channels(index, facts, labels)
     for output in index.outputs:
         labels.freeze_tensor(output.name, Reason(f"graph output '{output.name}'", "its size is part of the interface"))
     for parameter in list(labels.uses):
         labels.uses[parameter].update(index.uses[parameter])
         if parameter in {output.name for output in index.outputs}:
             labels.uses[parameter].add(Use(len(index.nodes), 0))
-    resolution = Resolution(labels)
+    resolution = resolve_counted_channels(index, facts, labels)
     tensors = {name: axis for name, array in labels.tensors.items() if (axis := _axis(array, resolution))}
     sites = _parameter_sites(labels, resolution)
     groups = _groups(index, tensors, sites, resolution)

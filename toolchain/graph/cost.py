@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
+from math import ceil, prod
 
 import numpy as np
 import numpy.typing as npt
@@ -62,15 +62,19 @@ class CostModel:
 
     def of(self, removed: npt.NDArray[np.bool_]) -> Cost:
         """Return the cost after removing these units (a mask over units)."""
-        return Cost(self._parameters_after(removed), round(sum(self.macs_per_node(removed).values())))
+        return Cost(self._parameters_after(removed), self._macs_after(removed, 1))
 
-    def macs_per_node(self, removed: npt.NDArray[np.bool_]) -> Mapping[int, float]:
-        """Return each node's multiply-accumulates after removing these units."""
-        return {
-            number: macs * prod(float(np.mean(~removed[units])) for units in self._axes[number])
+    def stair_macs(self, removed: npt.NDArray[np.bool_], multiple: int) -> int:
+        """Count with every width rounded up to a multiple: what a target computes whose kernels work in blocks."""
+        return self._macs_after(removed, multiple)
+
+    def _macs_after(self, removed: npt.NDArray[np.bool_], multiple: int) -> int:
+        shares = {
+            number: prod(_share(removed[units], multiple) for units in self._axes[number])
             for number, macs in self._macs.items()
             if macs
         }
+        return round(sum(self._macs[number] * share for number, share in shares.items()))
 
     def _parameters_after(self, removed: npt.NDArray[np.bool_]) -> int:
         sizes: dict[str, list[int]] = {}
@@ -79,6 +83,11 @@ class CostModel:
                 sizes.setdefault(parameter, list(shape))[axis] = int(np.count_nonzero(~removed[units]))
         originals = {parameter: prod(shape) for parameter, _, _, shape in self._sites}
         return self._parameters - sum(originals[name] - prod(after) for name, after in sizes.items())
+
+
+def _share(removed: npt.NDArray[np.bool_], multiple: int) -> float:
+    """Return what is kept of an axis, in blocks."""
+    return ceil(np.count_nonzero(~removed) / multiple) / ceil(len(removed) / multiple)
 
 
 def _is_weight(analysis: Analysis, parameter: str, role: Role) -> bool:

@@ -51,8 +51,9 @@ def load_model(path: Path) -> LoadedModel:
     _check_structure(path, model)
     _load_external_data(path, model)
     _check_semantics(path, model)
-    _check_weights(path, model)
-    return LoadedModel(path, file_sha256(path), model, normalise(model))
+    normalised = normalise(model)
+    _check_weights(path, normalised)
+    return LoadedModel(path, file_sha256(path), model, normalised)
 
 
 def _check_path(path: Path) -> None:
@@ -91,6 +92,9 @@ def _check_structure(path: Path, model: onnx.ModelProto) -> None:
         raise ModelError(f"{path}: the graph has no outputs", hint="check that this is the exported network")
     if not {item.name for item in model.graph.input} - {item.name for item in model.graph.initializer}:
         raise ModelError(f"{path}: the graph has no inputs", hint="check that this is the exported network")
+    for item in (*model.graph.input, *model.graph.output):
+        if item.type.tensor_type.elem_type not in onnx.TensorProto.DataType.values():
+            raise ModelError(f"{path}: '{item.name}' is of a type that is not known", hint="export it again")
     _check_opset(path, model)
 
 
@@ -131,16 +135,16 @@ def _check_semantics(path: Path, model: onnx.ModelProto) -> None:
 
 def _check_weights(path: Path, model: onnx.ModelProto) -> None:
     for tensor in model.graph.initializer:
-        if tensor.data_type not in (
-            onnx.TensorProto.FLOAT,
-            onnx.TensorProto.FLOAT16,
-            onnx.TensorProto.DOUBLE,
-        ):
-            continue
-        if not np.all(np.isfinite(numpy_helper.to_array(tensor))):
-            readers = [describe(node) for node in model.graph.node if tensor.name in node.input]
-            where = f"'{tensor.name}' (read by {', '.join(readers[:2]) or 'no node'})"
-            raise ModelError(
-                f"{path}: parameter {where} holds NaN or infinity",
-                hint="the training has diverged; export a good checkpoint",
-            )
+        try:
+            values = numpy_helper.to_array(tensor)
+        except (KeyError, TypeError, ValueError) as error:
+            what = f"{_parameter(path, model, tensor)}: its data does not fit its shape and type"
+            raise ModelError(what, hint="export it again") from error
+        if values.dtype.kind == "f" and not np.all(np.isfinite(values)):
+            what = f"{_parameter(path, model, tensor)} holds NaN or infinity"
+            raise ModelError(what, hint="the training has diverged; export a good checkpoint")
+
+
+def _parameter(path: Path, model: onnx.ModelProto, tensor: onnx.TensorProto) -> str:
+    readers = [describe(node) for node in model.graph.node if tensor.name in node.input]
+    return f"{path}: parameter '{tensor.name}' (read by {', '.join(readers[:2]) or 'no node'})"

@@ -1,12 +1,15 @@
 """Bring the many ways of writing one network down to one, without touching its arithmetic.
 
 1. Model-local functions are inlined.
-2. Constant nodes become initialisers (dense tensors, ints, floats).
+2. Constant nodes become initialisers (dense tensors, ints, floats); so does the Identity of an initialiser, by
+   which exporters store equal parameters of unrelated layers once.
 3. Initialisers that are also listed as inputs (IR version 3) are initialisers only.
 4. Intermediate shapes recorded by the exporter are dropped: facts are derived, never trusted.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 import onnx
@@ -33,18 +36,28 @@ def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _lift_constants(graph: onnx.GraphProto) -> None:
+    initialisers = {tensor.name: tensor for tensor in graph.initializer}
     kept = []
     for node in graph.node:
-        tensor = _constant_tensor(node)
+        tensor = _constant_tensor(node) or _copied_initialiser(node, initialisers)
         if tensor is None:
             kept.append(node)
             continue
         tensor.name = node.output[0]
         graph.initializer.append(tensor)
+        initialisers[tensor.name] = tensor
     if len(kept) != len(graph.node):
         nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in kept]
         del graph.node[:]
         graph.node.extend(nodes)
+
+
+def _copied_initialiser(node: onnx.NodeProto, initialisers: Mapping[str, onnx.TensorProto]) -> onnx.TensorProto | None:
+    if node.op_type != "Identity" or node.domain not in ("", "ai.onnx") or node.input[0] not in initialisers:
+        return None
+    result = onnx.TensorProto()
+    result.CopyFrom(initialisers[node.input[0]])
+    return result
 
 
 def _constant_tensor(node: onnx.NodeProto) -> onnx.TensorProto | None:

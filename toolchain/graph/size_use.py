@@ -2,7 +2,7 @@
 
 Removal changes the count, and with it what such a network computes. This walk finds these uses:
 
-1. Where Shape counts labelled positions, the count is perturbed.
+1. Where Shape counts positions that can be removed, the count is perturbed.
 2. Perturbed values are carried through every op that can be evaluated (Gather, Concat, Mul, Cast, ...).
 3. Read as a size (the target of a Reshape, the ends of a Slice), a count follows the pruned shape: nothing to do.
 4. Read as anything else, it freezes the channels it counts.
@@ -18,6 +18,7 @@ import onnx
 from toolchain.graph.facts import Array, Fact, evaluate_node
 from toolchain.graph.index import GraphIndex, captured_names, describe, int_attribute
 from toolchain.graph.labels import Labels, Reason, varying_axes
+from toolchain.graph.resolution import Resolution
 
 SIZE_OPERANDS = {
     "ConstantOfShape": {0},
@@ -33,22 +34,30 @@ SIZE_OPERANDS = {
 PERTURBATION = 1009  # a prime, so that the usual divisions and remainders notice it
 
 
-def freeze_counted_channels(index: GraphIndex, facts: Mapping[str, Fact], labels: Labels) -> None:
-    """Freeze the channels whose number is used as a number."""
-    walk = _Walk(index, facts, labels)
+def resolve_counted_channels(index: GraphIndex, facts: Mapping[str, Fact], labels: Labels) -> Resolution:
+    """Freeze the channels whose number is used as a number; return the units that this leaves.
+
+    Units are resolved first: an axis along which they turn out not to vary (the size of an attention head, where
+    whole heads go) is never removed from. Freezing can only take away from that, so that one walk is enough.
+    """
+    resolution = Resolution(labels)
+    walk = _Walk(index, facts, labels, resolution)
     for node in index.nodes:
         walk.visit(node)
     for output in index.outputs:
         walk.freeze({output.name}, Reason(f"graph output '{output.name}'", "it is the number of channels"))
+    return Resolution(labels) if walk.froze else resolution
 
 
 class _Walk:
     """Perturbed values by tensor, and the tensors whose channels they count."""
 
-    def __init__(self, index: GraphIndex, facts: Mapping[str, Fact], labels: Labels) -> None:
+    def __init__(self, index: GraphIndex, facts: Mapping[str, Fact], labels: Labels, resolution: Resolution) -> None:
+        self.froze = False
         self._index = index
         self._facts = facts
         self._labels = labels
+        self._resolution = resolution
         self._values: dict[str, Array] = {}
         self._counted: dict[str, set[str]] = {}
 
@@ -66,10 +75,11 @@ class _Walk:
         for name in names & self._counted.keys():
             for source in self._counted[name]:
                 self._labels.freeze_tensor(source, reason)
+                self.froze = True
 
     def _start(self, node: onnx.NodeProto) -> None:
         source, output = node.input[0], node.output[0]
-        axes = varying_axes(self._labels.of(source))
+        axes = varying_axes(self._resolution.removable(self._labels.of(source)))
         if node.op_type == "Size" and axes:
             self._counted[output] = {source}
             return

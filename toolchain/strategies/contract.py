@@ -46,17 +46,32 @@ class Problem:
     importance: Importance
     cost_model: CostModel
     alignment: Alignment
+    branches: Mapping[str, tuple[str, ...]]
+    """For each group that can have width 0, the groups that go with it, itself first."""
     ratio: float
     time_plan: Callable[[Plan, Cost, bool], Comparison]
     """Builds and times a plan; the flag asks for the final protocol instead of the quick one."""
 
+    def choices(self, group: Group) -> list[int]:
+        """Return the widths below the present one that the target likes, widest first; 0 where the branch can go."""
+        widths = aligned_widths(group, self.alignment)
+        return [*widths, 0] if group.name in self.branches else widths
+
     def plan(self, widths: Widths) -> Plan:
-        """Remove the least important units of each group."""
-        removed = {}
+        """Remove the least important units of each group; a width of 0 takes the whole branch."""
+        chosen = dict(widths)
         for name, width in widths.items():
+            if width == 0:
+                chosen.update(dict.fromkeys(self.branches[name], 0))
+        removed = {}
+        for name, width in chosen.items():
             order = np.argsort(self.importance[name], kind="stable")
             removed[name] = order[: len(order) - width].tolist()
         return make_plan(self.analysis, self.model_sha256, removed)
+
+    def stair_macs(self, plan: Plan) -> int:
+        """Return a plan's multiply-accumulates in whole blocks of the target's preferred alignment."""
+        return self.cost_model.stair_macs(removed_units(self.analysis, plan), self.alignment.preferred)
 
     def cost(self, plan: Plan) -> Cost:
         """Return what the model costs under a plan."""
@@ -70,15 +85,16 @@ class Problem:
         return Trial(plan, cost, self.time_plan(plan, cost, True)) if trial.meets(self.ratio) else trial
 
     def loss(self, name: str, width: int) -> float:
-        """Return what a group loses at a width: total * s / (1 - s), s the share of its importance that goes.
+        """Return what a group loses at a width: R / (1 - R / k), R the importance that goes, k its consumers.
 
-        Importance is an energy, so this is noise over signal: the last units of a group cost far more than the
-        first, which a plain sum would not say.
+        Importance is an energy relative to the signal at each consumer, so this is noise over signal: the last
+        units of a layer cost far more than the first, which a plain sum would not say. A residual branch that
+        carries little of its stream can go as a whole.
         """
         ordered = np.sort(self.importance[name])
-        total = float(ordered.sum())
-        share = float(ordered[: len(ordered) - width].sum()) / max(total, 1e-30)
-        return total * share / max(1.0 - share, 1e-9)
+        consumers = sum(site.role is Role.CONSUMES for site in self.analysis.by_name[name].sites)
+        gone = float(ordered[: len(ordered) - width].sum())
+        return gone / max(1.0 - gone / max(consumers, 1.0, float(ordered.sum())), 1e-9)
 
 
 @dataclass(frozen=True, eq=False)

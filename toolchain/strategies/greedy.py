@@ -1,18 +1,18 @@
 """`greedy`: narrow the group that saves most latency per lost importance, time the whole engine, repeat.
 
-The saving of a move is predicted from multiply-accumulates and corrected by measurement: after each timing the
-groups that were narrowed learn how much of their predicted saving was real. On a target where narrowing below
-a stair gains nothing, a group's prediction falls towards zero and others take their turn. Once within the budget,
-what is left of it is spent: groups are widened again, those first that win back most importance per latency.
+The saving of a move is predicted from multiply-accumulates in whole blocks of the target's alignment, and corrected
+by measurement: after each timing the groups that were narrowed learn how much of their predicted saving was real.
+Where narrowing gains nothing, a group's prediction falls towards zero and others take their turn. Once within the
+budget, what is left of it is spent: groups are widened again, those first that win back most importance per latency.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from toolchain.strategies.contract import Found, Problem, Strategy, Trial, aligned_widths, fastest
+from toolchain.strategies.contract import Found, Problem, Strategy, Trial, fastest
 
 LEARNED_RANGE = (0.05, 2.0)
 """Bounds on how far one noisy timing may change a prediction."""
@@ -100,16 +100,15 @@ class _State:
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
-        self._choices = {
-            group.name: aligned_widths(group, problem.alignment) for group in problem.analysis.prunable_groups
-        }
+        self._choices = {group.name: problem.choices(group) for group in problem.analysis.prunable_groups}
         self.widths = {group.name: group.width for group in problem.analysis.prunable_groups}
         self._realised = dict.fromkeys(self.widths, 1.0)
-        self._total = problem.cost_model.total.macs
+        self._total = problem.stair_macs(problem.plan({}))
 
     def candidates(self) -> list[Move]:
-        """Return each group's next narrower width with its predicted saving."""
-        return [move for name in self._choices if (move := self._next_move(name)) is not None]
+        """Return, for each group, the next narrower width and the removal of its branch, where they save anything."""
+        moves = [self._between(name, self.widths[name], width) for name in self._choices for width in self._next(name)]
+        return [move for move in moves if move.saving > 0]
 
     def learn(self, moves: list[Move], saved: float) -> None:
         """Scale the predictions of the groups that moved by what was measured."""
@@ -126,18 +125,16 @@ class _State:
             full = self._problem.analysis.by_name[name].width
             wider = min((width for width in (full, *choices) if width > self.widths[name]), default=None)
             if wider is not None:
-                moves.append(self._between(name, wider, self.widths[name], width=wider))
+                moves.append(replace(self._between(name, wider, self.widths[name]), width=wider))
         return moves
 
-    def _next_move(self, name: str) -> Move | None:
-        narrower = max((width for width in self._choices[name] if width < self.widths[name]), default=None)
-        if narrower is None:
-            return None
-        return self._between(name, self.widths[name], narrower, width=narrower)
+    def _next(self, name: str) -> set[int]:
+        narrower = [width for width in self._choices[name] if width < self.widths[name]]
+        return {max(narrower), min(narrower)} if 0 in narrower else set(narrower[:1])
 
-    def _between(self, name: str, wide: int, narrow: int, *, width: int) -> Move:
-        """Predict what lies between two widths of a group, the other groups as they are."""
+    def _between(self, name: str, wide: int, narrow: int) -> Move:
+        """Predict what narrowing a group saves and loses, the other groups as they are."""
         problem = self._problem
-        macs = [problem.cost(problem.plan({**self.widths, name: kept})).macs for kept in (wide, narrow)]
+        macs = [problem.stair_macs(problem.plan({**self.widths, name: kept})) for kept in (wide, narrow)]
         saving = (macs[0] - macs[1]) / self._total * self._realised[name]
-        return Move(name, width, saving, problem.loss(name, narrow) - problem.loss(name, wide))
+        return Move(name, narrow, saving, problem.loss(name, narrow) - problem.loss(name, wide))

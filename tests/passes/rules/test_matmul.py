@@ -124,5 +124,81 @@ def test_values_of_a_single_attention_head_pass_its_product() -> None:
         }"""
     )
     assert widths(model) == {"v": 8}
-    assert reasons(model)["q"] == "MatMul '-> l': it multiplies two computed tensors along their channels"
+    assert reasons(model)["q"] == "MatMul '-> l': it sums products of two computed tensors over these"
     assert_pruned_equals_masked(model)
+
+
+def test_heads_of_attention_go_as_a_whole() -> None:
+    model = graph(
+        """net (float[N,5,6] x) => (float[N,5,3] y)
+        <float[6,12] query, float[6,12] key, float[6,12] value, float[12,3] w> {
+            heads = Constant<value_ints=[0,5,4,3]>()
+            flat = Constant<value_ints=[0,5,-1]>()
+            q = MatMul(x, query)
+            k = MatMul(x, key)
+            v = MatMul(x, value)
+            q4 = Reshape(q, heads)
+            k4 = Reshape(k, heads)
+            v4 = Reshape(v, heads)
+            qh = Transpose<perm=[0,2,1,3]>(q4)
+            kh = Transpose<perm=[0,2,3,1]>(k4)
+            vh = Transpose<perm=[0,2,1,3]>(v4)
+            l = MatMul(qh, kh)
+            s = Softmax<axis=-1>(l)
+            o = MatMul(s, vh)
+            t = Transpose<perm=[0,2,1,3]>(o)
+            h = Reshape(t, flat)
+            y = MatMul(h, w)
+        }"""
+    )
+    assert widths(model) == {"q": 4}
+    assert assert_pruned_equals_masked(model, removed={"q": [1, 2]}).shape("value") == (6, 6)
+
+
+def test_one_weight_for_each_position_passes_channels() -> None:
+    model = graph(
+        """net (float[N,3,6] x) => (float[N,2,1] y) <float[4,3,1] v, float[1,3,1] m, float[2,4,1] w> {
+            a = Conv(x, v)
+            b = Conv(x, m)
+            t = Transpose<perm=[0,2,1]>(b)
+            p = MatMul(a, t)
+            y = Conv(p, w)
+        }"""
+    )
+    assert widths(model) == {"a": 4}
+    assert_pruned_equals_masked(model)
+
+
+def test_an_outer_product_of_channels_freezes_both_sides() -> None:
+    model = graph(
+        """net (float[N,3,1] x) => (float[N,4,5] y) <float[4,3,1] v, float[5,3,1] u> {
+            a = Conv(x, v)
+            b = Conv(x, u)
+            t = Transpose<perm=[0,2,1]>(b)
+            y = MatMul(a, t)
+        }"""
+    )
+    why = "MatMul '-> y': its operands carry channels along different axes"
+    assert reasons(model) == {"a": why, "b": why}
+
+
+def test_a_computed_operand_that_cannot_shrink_freezes_the_other() -> None:
+    model = graph(
+        """net (float[N,3,5,6] x, float[N,4,6,5] k) => (float[N,2,5,5] y) <float[4,3,1,1] v, float[2,4,1,1] w> {
+            a = Conv(x, v)
+            p = MatMul(a, k)
+            y = Conv(p, w)
+        }"""
+    )
+    assert reasons(model)["a"] == "MatMul '-> p': one operand cannot lose the channels of the other"
+
+
+def test_a_product_with_a_vector_freezes() -> None:
+    model = graph(
+        """net (float[N,3,6] x, float[6] k) => (float[N,2] y) <float[4,3,1] v, float[4,2] w> {
+            a = Conv(x, v)
+            p = MatMul(a, k)
+            y = MatMul(p, w)
+        }"""
+    )
+    assert reasons(model)["a"] == "MatMul '-> p': it multiplies a matrix by a vector along their channels"

@@ -1,0 +1,92 @@
+"""Every network of the zoo: analysed, pruned at random, held to the mask oracle; its exports have the same groups.
+
+Constants are folded first, as the default pipeline does: only so are standardised weights weights.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import onnx
+import pytest
+from oracle import analysed, assert_pruned_equals_masked, prune
+
+from passes.fold_constants import FoldConstants
+from toolchain.graph.normalise import normalise
+
+pytest.importorskip("zoo.libraries", reason="the zoo is made of networks of torchvision and timm")
+
+from zoo.channels import count_channels, partition
+from zoo.exports import Exporter, export
+from zoo.networks import NETWORKS, SLOWLY_EXPORTED, Network
+
+pytestmark = pytest.mark.slow
+
+SEMANTICALLY_FIXED = (
+    "graph output",  # its size is part of the interface
+    "it takes statistics across these channels",
+    "it reduces over these channels",
+    "its statistics span these positions",  # GroupNorm of one group
+    "it mixes positions along a reshaped channel axis",  # a convolution over channels
+    "it broadcasts this channel to all others",
+    "it multiplies all channels of the other operand by this one",
+    "one operand cannot lose the channels of the other",  # a learned table of all heads' biases, gathered at run time
+    "it joins parts along another axis than their channels'",  # a class token
+)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """One network in the forms that exporters give it."""
+
+    network: Network
+    folded: onnx.ModelProto
+    kept: onnx.ModelProto
+    dynamo: onnx.ModelProto | None
+
+
+@pytest.fixture(scope="module", params=NETWORKS, ids=lambda network: network.name)
+def exported(request: pytest.FixtureRequest) -> Iterator[Exported]:
+    network: Network = request.param
+    module, example = network.build(), network.example()
+    dynamo = network.name in SLOWLY_EXPORTED
+    yield Exported(
+        network,
+        folded(export(module, example, Exporter.FOLDED)),
+        folded(export(module, example, Exporter.KEPT)),
+        folded(export(module, example, Exporter.DYNAMO)) if dynamo else None,
+    )
+
+
+def folded(model: onnx.ModelProto) -> onnx.ModelProto:
+    return FoldConstants().run(normalise(model), None).model  # type: ignore[arg-type]
+
+
+def test_all_but_what_its_meaning_fixes_can_be_pruned(
+    exported: Exported, record_property: Callable[[str, object], None]
+) -> None:
+    analysis = analysed(exported.folded)
+    record_property("prunable_share", count_channels(analysis).share)
+    for group in analysis.groups:
+        assert group.prunable or group.width == 1 or any(why in str(group.reason) for why in SEMANTICALLY_FIXED)
+
+
+@pytest.mark.parametrize("ratio", [0.1, 0.3, 0.6])
+def test_what_is_pruned_at_random_equals_masked(exported: Exported, ratio: float) -> None:
+    if analysed(exported.folded).prunable_groups:
+        assert_pruned_equals_masked(exported.folded, ratio, round(100 * ratio))
+
+
+def test_with_batch_normalisation_kept_the_pruned_network_equals_masked(exported: Exported) -> None:
+    if analysed(exported.kept).prunable_groups:
+        assert_pruned_equals_masked(exported.kept, 0.3)
+
+
+def test_removing_nothing_changes_no_byte(exported: Exported) -> None:
+    pruned = prune(exported.folded, {})
+    assert pruned.model.graph.SerializeToString() == pruned.analysis.model.graph.SerializeToString()
+
+
+def test_exporters_give_the_same_groups(exported: Exported) -> None:
+    expected = partition(analysed(exported.folded))
+    assert partition(analysed(exported.kept)) == expected
+    assert exported.dynamo is None or partition(analysed(exported.dynamo)) == expected
