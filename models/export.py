@@ -61,9 +61,7 @@ def export(
     """
     opsets = OPSETS[exporter]
     if opset not in opsets:
-        raise UsageError(
-            f"the {exporter} exporter cannot write opset {opset}", hint=f"use {opsets[0]} to {opsets[-1]}"
-        )
+        raise UsageError(f"the {exporter} exporter cannot write opset {opset}", hint=f"use {opsets[0]} to {opsets[-1]}")
     if not path.parent.is_dir():
         raise UsageError(f"the folder {path.parent} does not exist", hint="create it first")
     convert = _torchscript if exporter is Exporter.TORCHSCRIPT else _dynamo
@@ -84,9 +82,7 @@ def _write(model: onnx.ModelProto, path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _torchscript(
-    module: nn.Module, example_input: Tensor, opset: int, symbolic_batch: bool
-) -> onnx.ModelProto:
+def _torchscript(module: nn.Module, example_input: Tensor, opset: int, symbolic_batch: bool) -> onnx.ModelProto:
     buffer = io.BytesIO()
     torch.onnx.export(
         module,

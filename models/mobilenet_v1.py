@@ -46,10 +46,7 @@ class MobileNetV1(nn.Module):
         widths = [STEM, *(width for width, _ in BLOCKS)]
         self.features = nn.Sequential(
             convolution(3, STEM, 3, stride=2),
-            *(
-                separable(before, width, stride)
-                for before, (width, stride) in zip(widths, BLOCKS, strict=False)
-            ),
+            *(separable(before, width, stride) for before, (width, stride) in zip(widths, BLOCKS, strict=False)),
         )
         self.classifier = nn.Linear(widths[-1], 1000)
 

@@ -22,9 +22,7 @@ class Network:
 _NETWORKS: dict[str, Network] = {}
 
 
-def network(
-    *, input_shape: tuple[int, int, int]
-) -> Callable[[Callable[[], nn.Module]], Callable[[], nn.Module]]:
+def network(*, input_shape: tuple[int, int, int]) -> Callable[[Callable[[], nn.Module]], Callable[[], nn.Module]]:
     """Register the decorated builder under its own name."""
 
     def register(build: Callable[[], nn.Module]) -> Callable[[], nn.Module]:

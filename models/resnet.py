@@ -14,9 +14,7 @@ def projection(in_channels: int, out_channels: int, stride: int) -> nn.Sequentia
     """Return the 1x1 convolution of a shortcut that changes the shape, None for the identity."""
     if stride == 1 and in_channels == out_channels:
         return None
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels)
-    )
+    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels))
 
 
 class BasicBlock(nn.Module):
@@ -63,9 +61,7 @@ class Bottleneck(nn.Module):
         return F.relu(y + (x if self.downsample is None else self.downsample(x)))
 
 
-def stage(
-    block: type[BasicBlock | Bottleneck], in_channels: int, width: int, depth: int, stride: int
-) -> nn.Sequential:
+def stage(block: type[BasicBlock | Bottleneck], in_channels: int, width: int, depth: int, stride: int) -> nn.Sequential:
     """Stack blocks of one width, the first of which carries the stride."""
     first = block(in_channels, width, stride)
     return nn.Sequential(first, *(block(width * block.expansion, width, 1) for _ in range(depth - 1)))

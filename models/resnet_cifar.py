@@ -39,9 +39,7 @@ class BasicBlock(nn.Module):
 
 def stage(in_channels: int, width: int, depth: int) -> nn.Sequential:
     """Stack blocks of one width."""
-    return nn.Sequential(
-        BasicBlock(in_channels, width), *(BasicBlock(width, width) for _ in range(depth - 1))
-    )
+    return nn.Sequential(BasicBlock(in_channels, width), *(BasicBlock(width, width) for _ in range(depth - 1)))
 
 
 class ResNetCifar(nn.Module):

@@ -10,6 +10,7 @@ from small import network, timer_of
 from toolchain.graph.cost import Cost, CostModel
 from toolchain.graph.hashing import model_sha256
 from toolchain.graph.plan import Plan
+from toolchain.graph.removable import removable_branches
 from toolchain.graph.surgery import apply_plan
 from toolchain.measure.comparison import Comparison
 from toolchain.measure.latency import Latency
@@ -41,6 +42,8 @@ def problem_of(
     importance = {g.name: (weight or {}).get(g.name, 1.0) * rng.uniform(0.5, 1.5, g.width) for g in analysis.groups}
     timer = timer_of(model, folder) if folder else None
 
+    branches = removable_branches(analysis)
+
     def time_plan(plan: Plan, cost: Cost, *_: bool) -> Comparison:
         if timer:
             return timer.compare(apply_plan(analysis, plan).model)
@@ -48,7 +51,9 @@ def problem_of(
         seen = sum(kept[name] for name in sees) / (width * len(sees)) if sees else cost.macs / cost_model.total.macs
         return comparison(seen)
 
-    return Problem(analysis, model_sha256(analysis.model), importance, cost_model, ALIGNMENT, ratio, time_plan)
+    return Problem(
+        analysis, model_sha256(analysis.model), importance, cost_model, ALIGNMENT, branches, ratio, time_plan
+    )
 
 
 def widths_of(problem: Problem, trial: Trial) -> dict[str, int]:

@@ -10,19 +10,25 @@ One forward pass over the calibration samples, no gradients, no labels.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 
 from passes.criteria.l2 import L2
 from toolchain.criterion import Calibration, Criterion, Scores, sum_by_unit
 from toolchain.graph.analysis import Analysis, ParameterSite
+from toolchain.graph.index import GraphIndex
 from toolchain.graph.labels import Role
 
 Vector = npt.NDArray[np.float64]
+
+
+CONTRACTIONS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+SUMS = frozenset({"Add", "Sum"})
 
 
 @dataclass(frozen=True)
@@ -35,51 +41,102 @@ class Wanda(Criterion):
         """Score each group by its consumers; a group without any falls back to its weights."""
         if calibration is None:
             raise ValueError("wanda needs calibration data")
-        moments = _second_moments(analysis, calibration)
+        consumers = _consumers(analysis)
+        statistics = _statistics(analysis, consumers, calibration)
         by_weight = L2().scores(analysis, None)
         result = {}
         for group in analysis.prunable_groups:
-            consumers = [site for site in group.sites if site.role is Role.CONSUMES]
-            shares = [sum_by_unit(group, site, _shares(analysis, site, moments)) for site in consumers]
+            shares = [
+                consumer.weight(statistics) * sum_by_unit(group, site, _shares(analysis, consumer, statistics))
+                for site in group.sites
+                if (consumer := consumers.get((site.node_index, site.parameter))) and site.role is Role.CONSUMES
+            ]
             result[group.name] = np.sum(shares, axis=0) if shares else by_weight[group.name]
         return result
 
 
-def _consumed(analysis: Analysis, site: ParameterSite) -> str:
-    """Return the live operand of the node that consumes the site's units."""
-    node = analysis.index.nodes[site.node_index]
-    return next(name for name in node.input if name and name not in analysis.index.constants)
+@dataclass(frozen=True, eq=False)
+class _Moments:
+    """Mean and second moment per channel."""
+
+    mean: Vector
+    square: Vector
+
+    @property
+    def variance(self) -> float:
+        return float(np.sum(self.square - self.mean**2))
 
 
-def _shares(analysis: Analysis, site: ParameterSite, moments: dict[str, Vector]) -> Vector:
+Statistics = Mapping[str, _Moments]
+
+
+@dataclass(frozen=True)
+class _Consumer:
+    """A layer that reads units: its site and live operand, and, if its output ends a branch, branch and sum."""
+
+    site: ParameterSite
+    operand: str
+    branch: str = ""
+    joined: str = ""
+
+    def weight(self, statistics: Statistics) -> float:
+        """Return rho."""
+        if not self.joined:
+            return 1.0
+        return min(1.0, statistics[self.branch].variance / max(statistics[self.joined].variance, 1e-30))
+
+
+def _consumers(analysis: Analysis) -> dict[tuple[int, str], _Consumer]:
+    found = {}
+    for group in analysis.prunable_groups:
+        for site in group.sites:
+            if site.role is Role.CONSUMES:
+                node = analysis.index.nodes[site.node_index]
+                operand = next(name for name in node.input if name and name not in analysis.index.constants)
+                found[site.node_index, site.parameter] = _Consumer(site, operand, *_join(analysis.index, node))
+    return found
+
+
+def _join(index: GraphIndex, node: onnx.NodeProto) -> tuple[str, str]:
+    """Follow a layer's output to the sum it is added to; empty names where something else comes first."""
+    tensor = node.output[0]
+    while len(index.uses.get(tensor, ())) == 1:
+        reader = index.nodes[index.uses[tensor][0].node_index]
+        live = {name for name in reader.input if name and name not in index.constants}
+        if reader.op_type in SUMS and len(live) > 1:
+            return tensor, reader.output[0]
+        if len(live) > 1 or len(reader.output) != 1 or reader.op_type in CONTRACTIONS:
+            break
+        tensor = reader.output[0]
+    return "", ""
+
+
+def _shares(analysis: Analysis, consumer: _Consumer, statistics: Statistics) -> Vector:
+    site = consumer.site
     weight = analysis.index.array(site.parameter).astype(np.float64)
     columns = np.sum(np.moveaxis(weight, site.axis, 0).reshape(weight.shape[site.axis], -1) ** 2, axis=1)
-    moment = moments[_consumed(analysis, site)]
     # A grouped convolution's weight spans one group: every group's channels meet the same slice positions.
-    energy = columns * moment.reshape(-1, len(columns)).mean(axis=0)
+    energy = columns * statistics[consumer.operand].square.reshape(-1, len(columns)).mean(axis=0)
     share: Vector = energy / max(energy.sum(), 1e-30)
     return share
 
 
-def _second_moments(analysis: Analysis, calibration: Calibration) -> dict[str, Vector]:
-    """Return E[x^2] along the labelled axis of every tensor that a prunable unit is consumed from."""
-    names = sorted(
-        {
-            _consumed(analysis, site)
-            for group in analysis.prunable_groups
-            for site in group.sites
-            if site.role is Role.CONSUMES
-        }
-    )
+def _statistics(
+    analysis: Analysis, consumers: Mapping[tuple[int, str], _Consumer], calibration: Calibration
+) -> Statistics:
+    """Observe every operand, branch end and sum over the calibration samples."""
+    names = {name for item in consumers.values() for name in (item.operand, item.branch, item.joined) if name}
     if not names:
         return {}
-    run = calibration.observe(names)
-    sums: dict[str, Vector] = defaultdict(lambda: np.zeros(1))
+    run = calibration.observe(sorted(names))
+    sums: dict[str, tuple[Vector, Vector]] = {}
     batches = 0
     for feeds in calibration.batches():
         batches += 1
         for name, value in run(feeds).items():
-            axis = analysis.tensors[name].axis
+            axis = analysis.tensors[name].axis if name in analysis.tensors else 1
             others = tuple(a for a in range(value.ndim) if a != axis)
-            sums[name] = sums[name] + np.mean(np.square(value, dtype=np.float64), axis=others)
-    return {name: total / batches for name, total in sums.items()}
+            mean, square = np.mean(value, others, dtype=np.float64), np.mean(np.square(value, dtype=np.float64), others)
+            before = sums.get(name, (np.zeros_like(mean), np.zeros_like(square)))
+            sums[name] = (before[0] + mean, before[1] + square)
+    return {name: _Moments(mean / batches, square / batches) for name, (mean, square) in sums.items()}

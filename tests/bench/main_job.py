@@ -81,7 +81,9 @@ def main() -> None:
 
 
 def _jobs(folder: Path) -> list[Job]:
-    jobs = [Job("digits_resnet", ROOT / "models/digits_resnet.onnx", "60%", ("--data", str(ROOT / "models/digits.npz")))]
+    jobs = [
+        Job("digits_resnet", ROOT / "models/digits_resnet.onnx", "60%", ("--data", str(ROOT / "models/digits.npz")))
+    ]
     trained = DATA / "cifar10_models" / "resnet56_cifar10.onnx"
     if not trained.exists():
         print(f"skipped: ResNet-56 on CIFAR-10 ({DATA} is absent)", file=sys.stderr)
@@ -133,7 +135,11 @@ def _run(job: Job, folder: Path) -> Outcome:
 
 def _prunec(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "toolchain.cli.main", *arguments], stdout=subprocess.PIPE, text=True, check=False, cwd=ROOT
+        [sys.executable, "-m", "toolchain.cli.main", *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+        cwd=ROOT,
     )
 
 

@@ -114,9 +114,7 @@ def test_a_script_without_load_data_is_refused_with_what_it_defines(tmp_path, cl
 
 def test_a_script_that_never_ends_is_stopped(script, classifier, monkeypatch):
     monkeypatch.setattr(data_script, "_MAX_BYTES", 100_000)
-    refused(
-        script(f"    i = 0\n    while True: yield {FEED}"), classifier, "does it end? yield fewer samples"
-    )
+    refused(script(f"    i = 0\n    while True: yield {FEED}"), classifier, "does it end? yield fewer samples")
 
 
 def test_preprocess_does_not_apply(script, classifier):

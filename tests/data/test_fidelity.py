@@ -27,9 +27,7 @@ def test_agreement_is_of_arg_max_and_kl_is_of_softmax(logits):
     score = measure(ClassFidelity("y"), {"y": pruned}, {"y": original})
     assert score.value == pytest.approx(100 * np.mean(original.argmax(1) == pruned.argmax(1)))
     assert score.low < score.value < score.high
-    expected = entropy(
-        softmax(original.astype(float), axis=1), softmax(pruned.astype(float), axis=1), axis=1
-    ).mean()
+    expected = entropy(softmax(original.astype(float), axis=1), softmax(pruned.astype(float), axis=1), axis=1).mean()
     assert dict(score.extras)["kl_nats"] == pytest.approx(expected, rel=1e-9)
 
 
@@ -78,9 +76,7 @@ def test_an_output_that_is_not_finite_loses_everything():
 
 def test_outputs_whose_size_depends_on_the_data_are_refused():
     metric = TensorFidelity(("boxes",))
-    message = (
-        "output 'boxes' is [3, 4], the original's [5, 4]; its size depends on the data: use --metric FILE.py"
-    )
+    message = "output 'boxes' is [3, 4], the original's [5, 4]; its size depends on the data: use --metric FILE.py"
     with pytest.raises(DataError, match=re.escape(message)):
         measure(metric, {"boxes": np.ones((3, 4))}, {"boxes": np.ones((5, 4))})
     boxes = {"boxes": np.ones((3, 4))}

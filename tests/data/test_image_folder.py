@@ -57,9 +57,7 @@ def test_gray_and_transparent_images_become_what_the_model_takes(folder, classif
     feeds = open_data(folder, classifier).batch([0, 1]).feeds["image"]
     np.testing.assert_allclose(feeds[:, :, 0, 0] * 255, [[77, 77, 77], [1, 2, 3]], rtol=1e-6)
     gray = make_interface("float[N,1,8,8] image", "float[N,4] logits")
-    np.testing.assert_allclose(
-        open_data(folder, gray).batch([0]).feeds["image"][0, 0, 0, 0], 77 / 255, rtol=1e-6
-    )
+    np.testing.assert_allclose(open_data(folder, gray).batch([0]).feeds["image"][0, 0, 0, 0], 77 / 255, rtol=1e-6)
 
 
 def test_a_model_with_channels_last_gets_them_last(folder, make_interface):
@@ -70,9 +68,7 @@ def test_a_model_with_channels_last_gets_them_last(folder, make_interface):
 def test_integer_names_are_the_labels_and_an_absent_one_is_a_warning(tmp_path, classifier):
     for name in ("2", "0", "10"):
         paint(tmp_path / name / "a.png")
-    refused(
-        tmp_path, classifier, "class folder '10', but the model has 4 classes, 0 to 3; labels count from 0"
-    )
+    refused(tmp_path, classifier, "class folder '10', but the model has 4 classes, 0 to 3; labels count from 0")
     (tmp_path / "10").rename(tmp_path / "3")
     dataset = open_data(tmp_path, classifier)
     np.testing.assert_array_equal(dataset.labels, [0, 2, 3])
@@ -122,16 +118,12 @@ def test_a_decompression_bomb_is_refused(folder, classifier, monkeypatch):
         "0.png: cannot be read as an image: Image size (64 pixels) exceeds limit of 60 pixels",
     )
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
-    refused(
-        folder, classifier, "cannot be read as an image: Image size (64 pixels) exceeds limit of 40 pixels"
-    )
+    refused(folder, classifier, "cannot be read as an image: Image size (64 pixels) exceeds limit of 40 pixels")
 
 
 def test_sixteen_bit_images_are_refused(folder, classifier):
     Image.fromarray(np.full((8, 8), 40_000, np.uint16)).save(folder / "ant" / "0.png")
-    refused(
-        folder, classifier, "0.png: an image of mode I;16, not of 8 bits; save it with 8 bits, or use .npz"
-    )
+    refused(folder, classifier, "0.png: an image of mode I;16, not of 8 bits; save it with 8 bits, or use .npz")
 
 
 def test_a_program_under_an_images_name_is_refused(folder, classifier):
@@ -142,7 +134,5 @@ def test_a_program_under_an_images_name_is_refused(folder, classifier):
 def test_images_of_different_sizes_are_refused_without_a_resize(folder, classifier):
     paint(folder / "ant" / "1.png", size=(9, 8))
     dataset = open_data(folder, classifier, Preprocess.parse("scale=1/255"))
-    with pytest.raises(
-        DataError, match=re.escape("1.png: input 'image' expects [N, 3, 8, 8], found [N, 3, 8, 9]")
-    ):
+    with pytest.raises(DataError, match=re.escape("1.png: input 'image' expects [N, 3, 8, 8], found [N, 3, 8, 9]")):
         dataset.batch([0, 1])

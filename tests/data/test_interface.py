@@ -44,9 +44,7 @@ def test_an_output_of_unknown_rank_is_refused_with_what_to_do():
         ("float[N,8400,85] a", None),
     ],
 )
-def test_the_class_output_is_the_first_of_rank_two_else_the_first_with_one_wide_axis(
-    make_interface, outputs, expected
-):
+def test_the_class_output_is_the_first_of_rank_two_else_the_first_with_one_wide_axis(make_interface, outputs, expected):
     output = make_interface("float[N,3,8,8] x", outputs).class_output
     assert (output and output.name) == expected
 

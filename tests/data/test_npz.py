@@ -116,9 +116,7 @@ def test_unequal_lengths_are_refused(save, make_interface, classifier):
     refused(save(x=IMAGES, y=LABELS[:5]), classifier, "6 samples but 5 labels")
     two = make_interface("float[N,3,8,8] a, float[N,2] b", "float[N,4] logits")
     path = save(a=IMAGES, b=np.ones((5, 2), np.float32))
-    refused(
-        path, two, f"{path}: arrays of different lengths: 'a' 6, 'b' 5; axis 0 is the batch in all of them"
-    )
+    refused(path, two, f"{path}: arrays of different lengths: 'a' 6, 'b' 5; axis 0 is the batch in all of them")
 
 
 @pytest.mark.parametrize("images", [IMAGES[:0], np.float32(1)])

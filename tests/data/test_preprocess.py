@@ -72,9 +72,7 @@ def test_resize_takes_height_and_width(image):
 
 
 def test_mean_and_std_are_in_the_models_channel_order(image):
-    result = Preprocess.parse("mean=0.1:0.2:0.3,std=1:2:4,scale=1/255,channels=bgr,layout=nchw").apply(
-        image, "here"
-    )
+    result = Preprocess.parse("mean=0.1:0.2:0.3,std=1:2:4,scale=1/255,channels=bgr,layout=nchw").apply(image, "here")
     blue, red = image[..., 2] / 255, image[..., 0] / 255
     np.testing.assert_allclose(result[0], blue - 0.1, atol=1e-6)
     np.testing.assert_allclose(result[2], (red - 0.3) / 4, atol=1e-6)
@@ -105,9 +103,7 @@ def test_the_default_resizes_to_the_model_and_scales_for_floats_only():
 
 
 def test_the_default_needs_a_model_of_fixed_size():
-    with pytest.raises(
-        DataError, match=re.escape("'image' [N, 3, ?, ?] does not fix the size of an image; say it:")
-    ):
+    with pytest.raises(DataError, match=re.escape("'image' [N, 3, ?, ?] does not fix the size of an image; say it:")):
         Preprocess.default(spec(None, 3, None, None))
 
 

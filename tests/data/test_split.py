@@ -59,9 +59,7 @@ def test_any_stretch_of_a_part_has_each_class_in_proportion():
 
 
 def test_too_few_samples_say_how_many_are_needed():
-    with pytest.raises(
-        DataError, match=r"30 samples, but .* need 41; give more data, or lower --calibration-samples"
-    ):
+    with pytest.raises(DataError, match=r"30 samples, but .* need 41; give more data, or lower --calibration-samples"):
         split(30, 40, None, rng())
 
 

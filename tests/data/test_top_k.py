@@ -19,9 +19,7 @@ def measure(metric, scores, labels):
 def test_top_k_is_what_scikit_learn_counts(k):
     generator = np.random.default_rng(0)
     scores, labels = generator.random((500, 10), dtype=np.float32), generator.integers(0, 10, 500)
-    assert measure(TopK(k, "logits"), scores, labels) == pytest.approx(
-        100 * top_k_accuracy_score(labels, scores, k=k)
-    )
+    assert measure(TopK(k, "logits"), scores, labels) == pytest.approx(100 * top_k_accuracy_score(labels, scores, k=k))
 
 
 def test_scores_with_axes_of_size_one_and_labels_in_a_column_count():
@@ -59,9 +57,7 @@ def test_labels_that_cannot_be_classes_are_refused(classifier, labels, message):
 
 def test_a_model_without_class_scores_is_refused(make_interface):
     detector = make_interface("float[N,3,8,8] x", "float[N,100,85] boxes")
-    message = (
-        "--metric top1 needs an output [N, classes]; the model has 'boxes' [N, 100, 85]; use fidelity or"
-    )
+    message = "--metric top1 needs an output [N, classes]; the model has 'boxes' [N, 100, 85]; use fidelity or"
     with pytest.raises(UsageError, match=re.escape(message)):
         open_metric("top1", detector, np.arange(4))
 

@@ -65,7 +65,7 @@ def test_what_feeds_only_a_removed_group_goes_too():
 
 def test_a_group_whose_absence_the_next_convolution_would_see_at_its_border_stays():
     analysis = analysed(graph(RESIDUAL))
-    with pytest.raises(ModelError, match="Conv .*it needs a branch that would be removed as a whole"):
+    with pytest.raises(ModelError, match=r"Conv .*it needs a branch that would be removed as a whole"):
         apply_plan(analysis, make_plan(analysis, "", {"a": range(5)}))
 
 

@@ -44,9 +44,7 @@ def run(path: Path, x: np.ndarray) -> np.ndarray:
     return session.run(["logits"], {"input": x})[0]
 
 
-@pytest.mark.parametrize(
-    ("name", "exporter"), [case(name, exporter) for name in networks() for exporter in Exporter]
-)
+@pytest.mark.parametrize(("name", "exporter"), [case(name, exporter) for name in networks() for exporter in Exporter])
 def test_onnx_runtime_equals_torch_at_every_batch_size(name: str, exporter: Exporter, tmp_path: Path) -> None:
     module, shape = calibrated(name), networks()[name].input_shape
     path = tmp_path / "model.onnx"
@@ -87,9 +85,7 @@ def test_dynamo_without_onnxscript_is_exit_code_6(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name == "onnxscript" else found(name)
-    )
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxscript" else found(name))
     with pytest.raises(SystemExit) as stopped:
         main(["resnet20", "--exporter", "dynamo", "-o", str(tmp_path / "model.onnx")])
     assert stopped.value.code == 6

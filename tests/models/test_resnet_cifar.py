@@ -28,8 +28,6 @@ def test_trained_weights_give_the_logits_of_their_published_onnx(name: str, weig
     module = networks()[name].build().eval()
     load_weights(module, TRAINED / weights)
     x = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    session = onnxruntime.InferenceSession(
-        TRAINED / f"{name}_cifar10.onnx", providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(TRAINED / f"{name}_cifar10.onnx", providers=["CPUExecutionProvider"])
     expected = session.run(None, {"input": x.numpy()})[0]
     np.testing.assert_allclose(module(x).detach(), expected, rtol=0, atol=1e-4 * np.abs(expected).max())

@@ -43,7 +43,8 @@ def test_an_engine_is_built_for_stated_gpus_without_having_one(model: onnx.Model
 
 def test_an_engine_for_more_gpus_is_larger(model: onnx.ModelProto, tmp_path: Path) -> None:
     one, two = (
-        TensorrtRtx(compute_capabilities=text).build(model, tmp_path).path.stat().st_size for text in ("8.9", "8.9+12.0")
+        TensorrtRtx(compute_capabilities=text).build(model, tmp_path).path.stat().st_size
+        for text in ("8.9", "8.9+12.0")
     )
     assert two > one
 

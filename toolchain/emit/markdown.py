@@ -6,7 +6,17 @@ from collections.abc import Iterable, Sequence
 
 from toolchain.emit.report import AccuracyFigure, LatencyFigure, PassFigure, PruningFigure, Report
 
-HEADINGS = ("pass", "status", "latency", "original beside it", "ratio to original", "parameters", "MACs", "accuracy", "seconds")
+HEADINGS = (
+    "pass",
+    "status",
+    "latency",
+    "original beside it",
+    "ratio to original",
+    "parameters",
+    "MACs",
+    "accuracy",
+    "seconds",
+)
 
 
 def pass_row(figure: PassFigure) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from toolchain.graph.plan import Plan
 from toolchain.strategies.contract import Found, Problem, Strategy, Trial, Widths, aligned_widths, fastest
 
-
 RESOLUTION = 1 / 512
 """Ratios closer than this choose the same widths in any network."""
 

@@ -54,3 +54,32 @@ def test_a_group_without_a_consumer_falls_back_to_its_weights():
     found = Wanda().scores(analysis, samples.calibration_of(analysis.model))
     for name, expected in L2().scores(analysis, None).items():
         np.testing.assert_array_equal(found[name], expected)
+
+
+def test_a_branch_that_adds_little_to_its_stream_scores_little_as_a_whole():
+    text = """net (float[N,3,8,8] x) => (float[N,2,8,8] y) <float[8,3,1,1] w0, float[8,8,1,1] w1, float[8,8,1,1] w2,
+        float[2,8,1,1] w3> {
+        stem = Conv(x, w0)
+        a = Conv(stem, w1)
+        b = Conv(a, w2)
+        sum = Add(b, stem)
+        y = Conv(sum, w3)
+    }"""
+    model = graph(text)
+    samples = samples_of(model)
+    loud = scores_of(model, samples)["a"].sum()
+    for tensor in model.graph.initializer:
+        if tensor.name == "w2":
+            tensor.raw_data = (0.01 * parameters(model)["w2"]).astype(np.float32).tobytes()
+    quiet = scores_of(model, samples_of(model))["a"].sum()
+    observed = [execute(_with_outputs(model, ["b", "sum"]), feeds) for feeds in samples_of(model).feeds]
+    branch, joined = (np.concatenate([item[name] for item in observed]).var((0, 2, 3)).sum() for name in ("b", "sum"))
+    np.testing.assert_allclose(quiet, branch / joined, rtol=1e-4)
+    assert quiet < 1e-3 * loud
+
+
+def _with_outputs(model, names):
+    copy = type(model)()
+    copy.CopyFrom(model)
+    copy.graph.output.extend(type(model.graph.output[0])(name=name) for name in names)
+    return copy

@@ -1,0 +1,240 @@
+"""Print what analysis reaches on the zoo, beside torch-pruning: `PYTHONPATH=.:tests python -m bench.zoo [NETWORK ...]`.
+
+Every network is measured in a child process with a time limit, and so is the peer. Seconds are the best of three runs:
+
+    ours    normalise and analyse the exported model (constants folded, as the pipeline does before)
+    peer    build the dependency graph and enumerate its groups
+
+The peer's result is valid when its pruner removes 30 % of the channels and the network still runs with outputs of
+the same shape. Channels are output channels of convolutions (depthwise ones excepted) and linear layers.
+"""
+
+import json
+import multiprocessing
+import os
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+import numpy as np
+import torch
+import torch_pruning
+from oracle import analysed
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+from zoo.channels import count_channels
+from zoo.exports import Exporter, export
+from zoo.networks import BY_NAME, NETWORKS, SLOWLY_EXPORTED
+
+from passes.fold_constants import FoldConstants
+from toolchain.graph.normalise import normalise
+
+RESULTS = Path(__file__).parent / "results" / "zoo.json"
+LIMIT_S = 120
+REPEATS = 3
+PEER_RATIO = 0.3
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One analysis of one network; `failure` says why the rest is zero."""
+
+    network: str
+    tool: str
+    nodes: int = 0
+    groups: int = 0
+    channels: int = 0
+    prunable_channels: int = 0
+    seconds: float = 0.0
+    failure: str = ""
+
+    @property
+    def share(self) -> float:
+        """The prunable share of channels."""
+        return self.prunable_channels / self.channels if self.channels else 0.0
+
+
+def measure_ours(name: str, tool: str) -> Measured:
+    """Export, fold constants, analyse."""
+    network = BY_NAME[name]
+    exported = export(network.build(), network.example(), Exporter(tool))
+    model = FoldConstants().run(normalise(exported), None).model  # type: ignore[arg-type]
+    analysis, seconds = _timed(lambda: analysed(model))
+    channels = count_channels(analysis)
+    return Measured(name, tool, len(model.graph.node), len(analysis.groups), channels.total, channels.prunable, seconds)
+
+
+def measure_peer(name: str, tool: str) -> Measured:
+    """Build the dependency graph, enumerate groups, prune, run."""
+    network = BY_NAME[name]
+    module, example = network.build(), network.example()
+    final = layers_at_outputs(module, example)
+
+    def enumerate_groups() -> list[torch_pruning.dependency.Group]:
+        graph = torch_pruning.DependencyGraph().build_dependency(module, example, verbose=False)
+        return list(graph.get_all_groups(ignored_layers=final))
+
+    groups, seconds = _timed(enumerate_groups)
+    layers = [layer for layer in module.modules() if _is_weighted(layer)]
+    total = sum(layer.weight.shape[_output_axis(layer)] * _transposed_groups(layer) for layer in layers)
+    prunable = sum(_produced(group) for group in groups)
+    failure = _prune_and_run(module, example, final)
+    return Measured(name, tool, 0, len(groups), total, prunable, seconds, failure)
+
+
+def layers_at_outputs(module: nn.Module, example: Tensor) -> list[nn.Module]:
+    """Find the weighted layers that reach an output through no other one: cut before each, and follow gradients."""
+    layers = [layer for layer in module.modules() if isinstance(layer, (_ConvNd, nn.Linear))]
+    cuts = [
+        layer.register_forward_pre_hook(lambda _, inputs: tuple(item.detach() for item in inputs)) for layer in layers
+    ]
+    found = module(example)
+    outputs = [found] if isinstance(found, Tensor) else list(found)
+    sum(item.sum() for item in outputs).backward()
+    final = [layer for layer in layers if layer.weight.grad is not None]
+    for cut in cuts:
+        cut.remove()
+    module.zero_grad()
+    return final
+
+
+def _prune_and_run(module: nn.Module, example: Tensor, final: list[nn.Module]) -> str:
+    """Return how the peer's pruner failed; empty when the smaller network runs."""
+    before, shapes = _parameters(module), _output_shapes(module, example)
+    importance = torch_pruning.importance.RandomImportance()
+    torch_pruning.pruner.BasePruner(
+        module, example, importance=importance, pruning_ratio=PEER_RATIO, ignored_layers=final
+    ).step()
+    if _parameters(module) == before:
+        return "nothing was pruned"
+    return "" if _output_shapes(module, example) == shapes else "the outputs have other shapes"
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(value.numel() for value in module.parameters())
+
+
+def _output_shapes(module: nn.Module, example: Tensor) -> list[torch.Size]:
+    with torch.no_grad():
+        found = module(example)
+    return [item.shape for item in ([found] if isinstance(found, Tensor) else found)]
+
+
+def _produced(group: torch_pruning.dependency.Group) -> int:
+    """Count the channels that a group removes from the outputs of weighted layers."""
+    gone: dict[nn.Module, set[int]] = {}
+    for dependency, indices in group:
+        layer = dependency.target.module
+        outputs = getattr(dependency.handler, "__name__", "") == "prune_out_channels"
+        if outputs and _is_weighted(layer):
+            gone.setdefault(layer, set()).update(indices)
+    return sum(len(indices) for indices in gone.values())
+
+
+def _is_weighted(layer: nn.Module) -> bool:
+    depthwise = isinstance(layer, _ConvNd) and layer.groups == layer.in_channels > 1
+    return isinstance(layer, (_ConvNd, nn.Linear)) and not depthwise
+
+
+def _output_axis(layer: nn.Module) -> int:
+    return int(getattr(layer, "transposed", False))
+
+
+def _transposed_groups(layer: nn.Module) -> int:
+    return layer.groups if getattr(layer, "transposed", False) else 1
+
+
+def _timed(work: Callable[[], object]) -> tuple[object, float]:
+    seconds = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        result = work()
+        seconds.append(time.perf_counter() - start)
+    return result, min(seconds)
+
+
+def in_child(measure: Callable[[str, str], Measured], name: str, tool: str) -> Measured:
+    """Measure in a child process; a crash, an error and the time limit are failures."""
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_report, args=(measure, name, tool, sender))
+    child.start()
+    sender.close()
+    try:
+        found = receiver.recv() if receiver.poll(LIMIT_S) else f"no result after {LIMIT_S} s"
+    except EOFError:
+        found = "its process died"
+    child.kill()
+    child.join()
+    return found if isinstance(found, Measured) else Measured(name, tool, failure=found)
+
+
+def _report(
+    measure: Callable[[str, str], Measured], name: str, tool: str, sender: "multiprocessing.connection.Connection"
+) -> None:
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    sys.stdout = sys.stderr = Path(os.devnull).open("w")
+    try:
+        found: Measured | str = measure(name, tool)
+    except Exception as error:  # noqa: BLE001  (whatever the peer raises is its result)
+        found = f"{type(error).__name__}: {error}".splitlines()[0][:120]
+    sender.send(found)
+
+
+def measure_all(names: Iterable[str]) -> list[Measured]:
+    """Measure every network by every exporter, then the peer."""
+    found = []
+    console = Console(stderr=True)
+    for name in names:
+        exporters = [Exporter.FOLDED, Exporter.KEPT, *([Exporter.DYNAMO] if name in SLOWLY_EXPORTED else [])]
+        found += [in_child(measure_ours, name, exporter.value) for exporter in exporters]
+        found.append(in_child(measure_peer, name, "torch-pruning"))
+        console.print(name, *(f"{row.seconds:.2f}{row.failure and ' failed'}" for row in found[-1 - len(exporters) :]))
+    return found
+
+
+def show(rows: list[Measured]) -> None:
+    """Print the table and its summary."""
+    table = Table("network", "by", "nodes", "groups", "channels", "prunable", "seconds", "failure")
+    for row in rows:
+        cells = (row.nodes or "", row.groups, row.channels, f"{row.share:.1%}", f"{row.seconds:.3f}", row.failure)
+        table.add_row(row.network, row.tool, *map(str, cells))
+    console = Console(width=max(160, Console().width))
+    console.print(table)
+    console.print(summary(rows))
+
+
+def summary(rows: list[Measured]) -> str:
+    """Say in a few words who fails, who is faster, and who reaches more."""
+    ours = {row.network: row for row in rows if row.tool == Exporter.FOLDED.value}
+    peers = {row.network: row for row in rows if row.tool == "torch-pruning"}
+    failed = [row for row in rows if row.failure and row.tool != "torch-pruning"]
+    timed = [peers[name].seconds / ours[name].seconds for name in ours if peers[name].seconds and ours[name].seconds]
+    valid = [name for name in ours if not peers[name].failure]
+    less = [name for name in valid if ours[name].share < peers[name].share - 1e-9]
+    return (
+        f"{len(ours)} networks; failures here {len(failed)}, of the peer {len(peers) - len(valid)}; "
+        f"the peer takes {statistics.median(timed) if timed else np.nan:.1f} times as long in the median; "
+        f"a smaller share than the peer's on {len(less)} of {len(valid)}: {', '.join(less) or 'none'}"
+    )
+
+
+def main() -> None:
+    """Measure, print, write."""
+    rows = measure_all(sys.argv[1:] or [network.name for network in NETWORKS])
+    show(rows)
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
