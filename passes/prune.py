@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import onnx
 
@@ -29,6 +30,8 @@ class Prune(Pass):
 
     `criterion=auto` is `wanda` with data and `l2` without. `strategy_options` are written `a=1;b=2`.
     """
+
+    lossy: ClassVar[bool] = True
 
     strategy: str = "greedy"
     criterion: str = AUTO

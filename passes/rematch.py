@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +37,8 @@ class Rematch(Pass):
     `largest_rescale` bounds k and 1/k. The result is kept only if it is closer to the network before pruning than
     the uncorrected one on held-out samples. `memory_bytes` bounds the activations held at a time.
     """
+
+    repairs: ClassVar[bool] = True
 
     largest_rescale: float = 4.0
     memory_bytes: int = 1 << 30

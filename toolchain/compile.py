@@ -100,7 +100,8 @@ class _Compilation:
                 self._reporter.warn(warning)
         pipeline = Pipeline(request.passes, self._observers(), self._cost, request.min_accuracy, on_record)
         outcome = pipeline.run(self._loaded.normalised, self._context())
-        self._reporter.progress("writing the bundle")
+        if not request.dry_run:
+            self._reporter.progress("writing the bundle")
         return emit(Emission(request, self._loaded, outcome, self._accuracy, self._timer, self._feeds), self._reporter)
 
     @cached_property

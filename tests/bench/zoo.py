@@ -2,7 +2,7 @@
 
 Every network is measured in a child process with a time limit, and so is the peer. Seconds are the best of three runs:
 
-    ours    normalise and analyse the exported model (constants folded, as the pipeline does before)
+    ours    analyse the exported model (normalised, constants folded: passes that come before)
     peer    build the dependency graph and enumerate its groups
 
 The peer's result is valid when its pruner removes 30 % of the channels and the network still runs with outputs of
@@ -17,6 +17,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,7 +26,7 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import numpy as np
 import torch
 import torch_pruning
-from oracle import analysed
+from oracle import RULES
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
@@ -35,6 +36,7 @@ from zoo.exports import Exporter, export
 from zoo.networks import BY_NAME, NETWORKS, SLOWLY_EXPORTED
 
 from passes.fold_constants import FoldConstants
+from toolchain.graph.analysis import analyse
 from toolchain.graph.normalise import normalise
 
 RESULTS = Path(__file__).parent / "results" / "zoo.json"
@@ -67,7 +69,7 @@ def measure_ours(name: str, tool: str) -> Measured:
     network = BY_NAME[name]
     exported = export(network.build(), network.example(), Exporter(tool))
     model = FoldConstants().run(normalise(exported), None).model  # type: ignore[arg-type]
-    analysis, seconds = _timed(lambda: analysed(model))
+    analysis, seconds = _timed(lambda: analyse(model, RULES))
     channels = count_channels(analysis)
     return Measured(name, tool, len(model.graph.node), len(analysis.groups), channels.total, channels.prunable, seconds)
 
@@ -86,7 +88,10 @@ def measure_peer(name: str, tool: str) -> Measured:
     layers = [layer for layer in module.modules() if _is_weighted(layer)]
     total = sum(layer.weight.shape[_output_axis(layer)] * _transposed_groups(layer) for layer in layers)
     prunable = sum(_produced(group) for group in groups)
-    failure = _prune_and_run(module, example, final)
+    try:
+        failure = _prune_and_run(module, example, final)
+    except Exception as error:  # noqa: BLE001  (whatever the peer raises is its result)
+        failure = _one_line(error)
     return Measured(name, tool, 0, len(groups), total, prunable, seconds, failure)
 
 
@@ -182,12 +187,16 @@ def _report(
 ) -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    sys.stdout = sys.stderr = Path(os.devnull).open("w")
-    try:
-        found: Measured | str = measure(name, tool)
-    except Exception as error:  # noqa: BLE001  (whatever the peer raises is its result)
-        found = f"{type(error).__name__}: {error}".splitlines()[0][:120]
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        try:
+            found: Measured | str = measure(name, tool)
+        except Exception as error:  # noqa: BLE001  (whatever the peer raises is its result)
+            found = _one_line(error)
     sender.send(found)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:120]
 
 
 def measure_all(names: Iterable[str]) -> list[Measured]:

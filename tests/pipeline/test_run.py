@@ -57,7 +57,8 @@ class ScoreByParameters(Observer):
     higher_is_better: bool = True
 
     def observe(self, _before, _result, record):
-        value = 100 * record.cost.parameters / self.total
+        share = record.cost.parameters / self.total
+        value = 100 * (share if self.higher_is_better else 1 / share)
         return replace(record, score=Score("size", value, "%", self.higher_is_better, 1, None, None))
 
 
@@ -112,7 +113,8 @@ def test_a_pass_that_falls_through_the_accuracy_floor_is_rolled_back(tmp_path):
     outcome = run([Prune()], model, tmp_path, [ScoreByParameters(cost_of(model).parameters)], min_accuracy=99)
     value = outcome.records[1].score.value
     assert outcome.records[1].status is Status.ROLLED_BACK
-    assert outcome.records[1].reason == f"size of {value:.2f} misses the floor of 99"
+    assert outcome.records[1].reason == f"below the floor: size of {value:.2f}, floor 99"
+    assert outcome.records[1].below_floor
     assert outcome.model is model
     assert outcome.pruning is None
     assert outcome.last.name == "original"
@@ -121,8 +123,46 @@ def test_a_pass_that_falls_through_the_accuracy_floor_is_rolled_back(tmp_path):
 def test_a_metric_for_which_lower_is_better_has_its_floor_above(tmp_path):
     model = network()
     observer = ScoreByParameters(cost_of(model).parameters, higher_is_better=False)
-    assert run([Prune()], model, tmp_path, [observer], min_accuracy=99).last.name == "prune"
-    assert run([Prune()], model, tmp_path, [observer], min_accuracy=1).last.name == "original"
+    assert run([Prune()], model, tmp_path, [observer], min_accuracy=1e6).last.name == "prune"
+    assert run([Prune()], model, tmp_path, [observer], min_accuracy=101).last.name == "original"
+
+
+@dataclass(frozen=True)
+class Undo(Pass):
+    """Repairs by going back to the network before pruning, or by nothing at all."""
+
+    repairs = True
+    helps: bool = True
+
+    def run(self, _model, context):
+        source = context.pruning.source if self.helps else _model
+        return PassResult(source, self.helps, exact=False)
+
+
+def test_a_lossy_pass_is_judged_after_the_pass_that_repairs_it(tmp_path):
+    model = network()
+    observers = [ScoreByParameters(cost_of(model).parameters)]
+    outcome = run([Prune(), Undo()], model, tmp_path, observers, min_accuracy=99)
+    assert [item.status for item in outcome.records[1:]] == [Status.KEPT, Status.KEPT]
+
+
+def test_a_lossy_pass_goes_with_the_repair_that_was_not_enough(tmp_path):
+    model = network()
+    records = []
+    pipeline = Pipeline(
+        [Prune(), Undo(helps=False)], [ScoreByParameters(cost_of(model).parameters)], cost_of, 99, records.append
+    )
+    outcome = pipeline.run(model, context_of(model, tmp_path))
+    assert [item.status for item in outcome.records[1:]] == [Status.ROLLED_BACK, Status.ROLLED_BACK]
+    assert all(item.below_floor for item in outcome.records[1:])
+    assert outcome.model is model
+    assert outcome.pruning is None
+
+
+def test_an_original_below_the_floor_is_refused_before_the_search(tmp_path):
+    model = network()
+    with pytest.raises(UsageError, match=r"the original misses the floor: size of 100\.00, floor 101; lower"):
+        run([Prune()], model, tmp_path, [ScoreByParameters(cost_of(model).parameters)], min_accuracy=101)
 
 
 def test_a_pass_above_the_floor_is_kept(tmp_path):

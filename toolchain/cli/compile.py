@@ -118,6 +118,16 @@ def _check(request: CompileRequest) -> None:
         raise UsageError("there is no budget", hint="add --budget 60%, or choose --preset fold")
     if request.min_accuracy is not None and request.data is None:
         raise UsageError("--min-accuracy without data cannot be checked", hint="add --data")
+    without_data = {
+        "--metric": request.metric != "auto",
+        "--preprocess": request.preprocess is not None,
+        "--calibration-data": request.calibration_data is not None,
+        "--calibration-samples": request.calibration_samples is not None,
+        "--evaluation-samples": request.evaluation_samples is not None,
+    }
+    useless = [name for name, given in without_data.items() if given]
+    if useless and request.data is None:
+        raise UsageError(f"{useless[0]} says something about samples, but there are none", hint="add --data")
 
 
 def _print(report: Report, terminal: Terminal, *, json_output: bool, dry_run: bool, output: Path) -> None:

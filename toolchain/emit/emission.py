@@ -28,7 +28,6 @@ from toolchain.graph.oracle import Feeds, relative_error
 from toolchain.graph.plan import Plan
 from toolchain.measure.timer import EngineTimer, build_deployed
 from toolchain.pipeline.contract import Reporter
-from toolchain.pipeline.record import Status
 from toolchain.pipeline.run import Outcome
 from toolchain.targets.engine import Engine
 from toolchain.targets.onnxruntime import execute
@@ -127,7 +126,7 @@ def _judge(emission: Emission) -> _Result:
     """Say whether budget and floor were met by the model that ships."""
     request, outcome = emission.request, emission.outcome
     last = outcome.last
-    below = [item for item in outcome.records if item.status is Status.ROLLED_BACK and "floor" in item.reason]
+    below = [item for item in outcome.records if item.below_floor]
     if below:
         return _Result("accuracy floor missed", ExitCode.ACCURACY_MISSED, below[-1].reason)
     if request.budget is None or last.comparison is None:

@@ -161,35 +161,46 @@ def _groups(
     index: GraphIndex, tensors: Mapping[str, Axis], sites: Sequence[ParameterSite], resolution: Resolution
 ) -> tuple[Group, ...]:
     """Collect units with the same places; order units and groups by the first parameter that holds them."""
-    places: dict[int, list[int]] = defaultdict(list)
-    arrays = [site.units for site in sites] + [axis.units for axis in tensors.values()]
-    for place, units in enumerate(arrays):
-        for unit in np.unique(units[units != KEPT]):
-            places[int(unit)].append(place)
-    order = _first_positions(sites, resolution.count)
-    members: dict[tuple[bool, tuple[int, ...]], list[int]] = defaultdict(list)
-    for unit in sorted(places, key=lambda unit: order[unit]):
-        members[unit in resolution.reasons, tuple(places[unit])].append(unit)
+    classes = _classes([*(site.units for site in sites), *(axis.units for axis in tensors.values())], resolution)
+    holders: dict[int, list[ParameterSite]] = defaultdict(list)
+    for site in sites:
+        for found in np.unique(classes[site.units[site.units != KEPT]]).tolist():
+            holders[found].append(site)
+    order = _order(sites, resolution.count)
+    members: dict[int, list[int]] = defaultdict(list)
+    for unit, found in zip(order.tolist(), classes[order].tolist(), strict=True):
+        members[found].append(unit)
     names: dict[str, int] = defaultdict(int)
-    groups = []
-    for (_, where), together in members.items():
-        own = tuple(sites[place] for place in where if place < len(sites))
-        if own:
-            name = _name(index, own, names)
-            groups.append(Group(name, np.array(together), own, resolution.reasons.get(together[0])))
-    return tuple(groups)
+    return tuple(
+        Group(_name(index, own, names), np.array(units), own, resolution.reasons.get(units[0]))
+        for found, units in members.items()
+        if (own := tuple(holders[found]))
+    )
 
 
-def _first_positions(sites: Sequence[ParameterSite], count: int) -> list[tuple[int, int]]:
-    """Return, for each unit, the first producing site that holds it and its position there."""
-    order = [(len(sites), unit) for unit in range(count)]
-    for number in reversed(range(len(sites))):
-        if sites[number].role is Role.CONSUMES:
-            continue
-        units = sites[number].units
-        for position in reversed(range(len(units))):
-            order[int(units[position])] = (number, position)
-    return order
+def _classes(places: Sequence[UnitArray], resolution: Resolution) -> UnitArray:
+    """Return a class for each unit, the same where units are in the same places and are frozen or removable alike."""
+    classes = np.zeros(resolution.count, np.int64)
+    classes[list(resolution.reasons)] = 1
+    following = 2
+    for units in {units.tobytes(): units for units in places}.values():  # most tensors carry what another one does
+        here = np.unique(units[units != KEPT])
+        _, refined = np.unique(classes[here], return_inverse=True)
+        classes[here] = following + refined
+        following += len(here)
+    return classes
+
+
+def _order(sites: Sequence[ParameterSite], count: int) -> UnitArray:
+    """Return all units but 0, ordered by the first producing site that holds them and their position there."""
+    number = np.full(count, len(sites))
+    position = np.arange(count)
+    for i in reversed(range(len(sites))):
+        if sites[i].role is not Role.CONSUMES:
+            units, first = np.unique(sites[i].units, return_index=True)
+            number[units], position[units] = i, first
+    ordered = np.lexsort((position, number))
+    return ordered[ordered != KEPT]
 
 
 def _name(index: GraphIndex, sites: tuple[ParameterSite, ...], taken: dict[str, int]) -> str:

@@ -11,7 +11,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import onnx
 
@@ -107,6 +107,11 @@ class PassResult:
 
 class Pass(ABC):
     """A graph rewrite; subclasses are frozen dataclasses in `passes/`, one a file."""
+
+    lossy: ClassVar[bool] = False
+    """Whether it trades accuracy for latency; the floor is judged after a later pass that repairs."""
+    repairs: ClassVar[bool] = False
+    """Whether it wins accuracy back after a lossy pass."""
 
     @classmethod
     def name(cls) -> str:

@@ -33,7 +33,8 @@ class Check:
 class Record:
     """One row of the report: what a pass did and what its result is worth.
 
-    `cost` counts one batch; `size_bytes` is the ONNX file's. `reason` says why a result was rolled back.
+    `cost` counts one batch; `size_bytes` is the ONNX file's. `reason` says why a result was rolled back, `below_floor`
+    that it was for its accuracy.
     """
 
     name: str
@@ -46,3 +47,4 @@ class Record:
     check: Check | None = None
     notes: tuple[str, ...] = ()
     reason: str = ""
+    below_floor: bool = False

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import onnx
 
-from toolchain.data.metric import Score
+from toolchain.errors import UsageError
 from toolchain.graph.cost import Cost
 from toolchain.pipeline.contract import Pass, PassContext, PassResult, Pruning
 from toolchain.pipeline.observers import Observer
@@ -46,21 +46,40 @@ class Pipeline:
     on_record: OnRecord
 
     def run(self, original: onnx.ModelProto, context: PassContext) -> Outcome:
-        """Apply every pass to the result of the last one that was kept."""
+        """Apply every pass to the result of the last one that was kept.
+
+        The floor is judged after a pass that repairs, where one follows a lossy pass; both are then rolled back.
+
+        Raises UsageError where the original itself misses the floor.
+        """
         first = self._observe(original, PassResult(original, True), "original", time.monotonic())
-        records = [replace(first, status=Status.ORIGINAL)]
-        self.on_record(records[0])
-        model, pruning = original, None
-        for step in self.passes:
-            context.reporter.progress(f"pass {step.name()}")
-            started = time.monotonic()
-            result = step(model, replace(context, pruning=pruning))
-            record = self._judged(self._observe(model, result, step.name(), started), _last_kept(records))
-            records.append(record)
-            self.on_record(record)
-            if record.status is Status.KEPT:
-                model, pruning = result.model, result.pruning or pruning
-        return Outcome(model, tuple(records), pruning)
+        if self._misses_floor(first):
+            raise UsageError(f"the original misses the floor: {self._floor_text(first)}", hint="lower --min-accuracy")
+        self.on_record(first := replace(first, status=Status.ORIGINAL))
+        state = _State(original, None, (first,))
+        before_lossy: _State | None = None
+        for number, step in enumerate(self.passes):
+            repaired_later = any(later.repairs for later in self.passes[number + 1 :])
+            if step.lossy and repaired_later and before_lossy is None:
+                before_lossy = state
+            defer = before_lossy is not None and repaired_later
+            after = self._step(step, state, context, judge_floor=not defer)
+            if after.records[-1].below_floor and before_lossy is not None:
+                after = before_lossy.without(after.records[len(before_lossy.records) :])
+            state, before_lossy = after, before_lossy if defer else None
+        return Outcome(state.model, state.records, state.pruning)
+
+    def _step(self, step: Pass, state: _State, context: PassContext, *, judge_floor: bool) -> _State:
+        context.reporter.progress(f"pass {step.name()}")
+        started = time.monotonic()
+        result = step(state.model, replace(context, pruning=state.pruning))
+        observed = self._observe(state.model, result, step.name(), started)
+        record = self._judged(observed, _last_kept(state.records), judge_floor=judge_floor)
+        self.on_record(record)
+        records = (*state.records, record)
+        if record.status is not Status.KEPT:
+            return replace(state, records=records)
+        return _State(result.model, result.pruning or state.pruning, records)
 
     def _observe(self, before: onnx.ModelProto, result: PassResult, name: str, started: float) -> Record:
         status = Status.KEPT if result.modified else Status.UNCHANGED
@@ -70,28 +89,43 @@ class Pipeline:
             record = observer.observe(before, result, record)
         return replace(record, seconds=time.monotonic() - started)
 
-    def _judged(self, record: Record, previous: Record) -> Record:
+    def _judged(self, record: Record, previous: Record, *, judge_floor: bool) -> Record:
         """Roll back what made the engine slower than noise allows, or fell through the accuracy floor."""
-        if record.status is Status.UNCHANGED:
-            return record
         now, then = record.comparison, previous.comparison
-        if now and then and now.low > (1 + SLOWER_TOLERANCE) * max(then.high, 1.0):
-            return _rolled_back(record, f"slower than before: {now.ratio:.3f} instead of {then.ratio:.3f}")
-        floor = self.min_accuracy
-        if floor is not None and record.score is not None and _misses(record.score, floor):
-            return _rolled_back(
-                record, f"{record.score.name} of {record.score.value:.2f} misses the floor of {floor:g}"
-            )
+        if judge_floor and self._misses_floor(record):
+            reason = f"below the floor: {self._floor_text(record)}"
+            return replace(record, status=Status.ROLLED_BACK, below_floor=True, reason=reason)
+        changed = record.status is Status.KEPT
+        if changed and now and then and now.low > (1 + SLOWER_TOLERANCE) * max(then.high, 1.0):
+            reason = f"slower than before: {now.ratio:.3f} instead of {then.ratio:.3f}"
+            return replace(record, status=Status.ROLLED_BACK, reason=reason)
         return record
 
+    def _misses_floor(self, record: Record) -> bool:
+        score, floor = record.score, self.min_accuracy
+        if score is None or floor is None:
+            return False
+        return score.value < floor if score.higher_is_better else score.value > floor
 
-def _misses(score: Score, floor: float) -> bool:
-    return score.value < floor if score.higher_is_better else score.value > floor
+    def _floor_text(self, record: Record) -> str:
+        score = record.score
+        return f"{score.name} of {score.value:.2f}, floor {self.min_accuracy:g}" if score else ""
+
+
+@dataclass(frozen=True, eq=False)
+class _State:
+    """Where a pipeline stands: the model, what pruning decided, the records so far."""
+
+    model: onnx.ModelProto
+    pruning: Pruning | None
+    records: tuple[Record, ...]
+
+    def without(self, records: Sequence[Record]) -> _State:
+        """Return this state with these later records rolled back."""
+        reason = records[-1].reason
+        undone = (replace(item, status=Status.ROLLED_BACK, below_floor=True, reason=reason) for item in records)
+        return replace(self, records=(*self.records, *undone))
 
 
 def _last_kept(records: Sequence[Record]) -> Record:
     return next(item for item in reversed(records) if item.status is not Status.ROLLED_BACK)
-
-
-def _rolled_back(record: Record, reason: str) -> Record:
-    return replace(record, status=Status.ROLLED_BACK, reason=reason)
