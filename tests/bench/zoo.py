@@ -9,11 +9,11 @@ The peer's result is valid when its pruner removes 30 % of the channels and the 
 the same shape. Channels are output channels of convolutions (depthwise ones excepted) and linear layers.
 """
 
+import argparse
 import json
 import multiprocessing
 import os
 import statistics
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable
@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from zoo.channels import count_channels
 from zoo.exports import Exporter, export
-from zoo.networks import BY_NAME, NETWORKS, SLOWLY_EXPORTED
+from zoo.networks import BY_NAME
 
 from passes.fold_constants import FoldConstants
 from toolchain.graph.analysis import analyse
@@ -199,12 +199,12 @@ def _one_line(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:120]
 
 
-def measure_all(names: Iterable[str]) -> list[Measured]:
+def measure_all(names: Iterable[str], *, dynamo: bool) -> list[Measured]:
     """Measure every network by every exporter, then the peer."""
     found = []
     console = Console(stderr=True)
     for name in names:
-        exporters = [Exporter.FOLDED, Exporter.KEPT, *([Exporter.DYNAMO] if name in SLOWLY_EXPORTED else [])]
+        exporters = [Exporter.FOLDED, Exporter.KEPT, *([Exporter.DYNAMO] if dynamo else [])]
         found += [in_child(measure_ours, name, exporter.value) for exporter in exporters]
         found.append(in_child(measure_peer, name, "torch-pruning"))
         console.print(name, *(f"{row.seconds:.2f}{row.failure and ' failed'}" for row in found[-1 - len(exporters) :]))
@@ -239,7 +239,11 @@ def summary(rows: list[Measured]) -> str:
 
 def main() -> None:
     """Measure, print, write."""
-    rows = measure_all(sys.argv[1:] or [network.name for network in NETWORKS])
+    parser = argparse.ArgumentParser(description="measure the analysis on the zoo, beside torch-pruning")
+    parser.add_argument("networks", nargs="*", default=list(BY_NAME), help="all by default")
+    parser.add_argument("--dynamo", action="store_true", help="export by dynamo too, which takes ten times as long")
+    arguments = parser.parse_args()
+    rows = measure_all(arguments.networks, dynamo=arguments.dynamo)
     show(rows)
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")

@@ -19,7 +19,7 @@ from toolchain.targets.engine import Engine
 QUICK = Protocol(warm_up_seconds=0.2, min_rounds=6, max_seconds=4.0, half_width=0.015, confidence=0.95)
 """For search: a trial that is within the budget only by luck is found out by the final timing."""
 
-FINAL = Protocol(max_seconds=20.0)
+FINAL = Protocol(max_seconds=30.0)
 """For what is reported."""
 
 
