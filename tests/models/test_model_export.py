@@ -1,5 +1,7 @@
 import importlib.util
 from collections import Counter
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -7,12 +9,16 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from oracle import assert_pruned_equals_masked
 from torch import nn
 
 from models.export import Exporter, export, load_weights, main, randomise_batchnorm
 from models.registry import networks
 from models.resnet_cifar import resnet20, resnet56
 from toolchain.errors import UsageError
+from toolchain.graph.normalise import normalise
+
+Exported = Callable[[str, Exporter], tuple[nn.Module, Path]]
 
 SLOW = {"resnet50", "vgg16_bn"}
 SLOW_BY_DYNAMO = {"mobilenet_v1", "mobilenet_v2", "resnet18", "resnet56"}
@@ -44,11 +50,27 @@ def run(path: Path, x: np.ndarray) -> np.ndarray:
     return session.run(["logits"], {"input": x})[0]
 
 
-@pytest.mark.parametrize(("name", "exporter"), [case(name, exporter) for name in networks() for exporter in Exporter])
-def test_onnx_runtime_equals_torch_at_every_batch_size(name: str, exporter: Exporter, tmp_path: Path) -> None:
-    module, shape = calibrated(name), networks()[name].input_shape
-    path = tmp_path / "model.onnx"
-    export(module, torch.randn(2, *shape), path, exporter=exporter)
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Exporter], tuple[nn.Module, Path]]:
+    @cache
+    def export_once(name: str, exporter: Exporter) -> tuple[nn.Module, Path]:
+        module = calibrated(name)
+        path = tmp_path_factory.mktemp(name) / "model.onnx"
+        export(module, torch.randn(2, *networks()[name].input_shape), path, exporter=exporter)
+        return module, path
+
+    return export_once
+
+
+EVERY_EXPORT = pytest.mark.parametrize(
+    ("name", "exporter"), [case(name, exporter) for name in networks() for exporter in Exporter]
+)
+
+
+@EVERY_EXPORT
+def test_onnx_runtime_equals_torch_at_every_batch_size(name: str, exporter: Exporter, exported: Exported) -> None:
+    module, path = exported(name, exporter)
+    shape = networks()[name].input_shape
     assert batch_of(path).dim_param == "N"
     for batch in (1, 3):
         x = torch.randn(batch, *shape)
@@ -56,6 +78,16 @@ def test_onnx_runtime_equals_torch_at_every_batch_size(name: str, exporter: Expo
             logits = module(x).numpy()
         assert logits.std() > 0.01
         np.testing.assert_allclose(run(path, x.numpy()), logits, rtol=0, atol=1e-4 * np.abs(logits).max())
+
+
+@EVERY_EXPORT
+def test_random_plans_give_networks_that_equal_the_masked_original(
+    name: str, exporter: Exporter, exported: Exported
+) -> None:
+    model = normalise(onnx.load(exported(name, exporter)[1]))
+    for seed, ratio in enumerate((0.1, 0.3, 0.6)):
+        pruned = assert_pruned_equals_masked(model, ratio, seed)
+        assert pruned.model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "N"
 
 
 @pytest.mark.parametrize(("exporter", "kept"), [(Exporter.TORCHSCRIPT, 1), (Exporter.DYNAMO, 0)])
