@@ -16,7 +16,7 @@ import os
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -199,16 +199,22 @@ def _one_line(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:120]
 
 
-def measure_all(names: Iterable[str], *, dynamo: bool) -> list[Measured]:
+def measure_all(names: Iterable[str], exporters: Sequence[Exporter]) -> list[Measured]:
     """Measure every network by every exporter, then the peer."""
     found = []
     console = Console(stderr=True)
     for name in names:
-        exporters = [Exporter.FOLDED, Exporter.KEPT, *([Exporter.DYNAMO] if dynamo else [])]
         found += [in_child(measure_ours, name, exporter.value) for exporter in exporters]
         found.append(in_child(measure_peer, name, "torch-pruning"))
+        write(found)
         console.print(name, *(f"{row.seconds:.2f}{row.failure and ' failed'}" for row in found[-1 - len(exporters) :]))
     return found
+
+
+def write(rows: list[Measured]) -> None:
+    """Write what there is so far: an interrupted run keeps it."""
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
 
 
 def show(rows: list[Measured]) -> None:
@@ -238,15 +244,15 @@ def summary(rows: list[Measured]) -> str:
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description="measure the analysis on the zoo, beside torch-pruning")
     parser.add_argument("networks", nargs="*", default=list(BY_NAME), help="all by default")
-    parser.add_argument("--dynamo", action="store_true", help="export by dynamo too, which takes ten times as long")
+    parser.add_argument(
+        "--exporters", nargs="+", default=["folded", "kept"], choices=[e.name.lower() for e in Exporter]
+    )
     arguments = parser.parse_args()
-    rows = measure_all(arguments.networks, dynamo=arguments.dynamo)
+    rows = measure_all(arguments.networks, [Exporter[name.upper()] for name in arguments.exporters])
     show(rows)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -73,7 +73,9 @@ def test_a_missed_budget_is_4_with_the_best_in_the_bundle(folder):
 
 def test_a_missed_floor_is_5_and_the_original_ships(folder):
     floor = ("--data", "data.npz", "--metric", "fidelity", "--min-accuracy", "100")
-    done = prunec("compile", "net.onnx", "--budget", "20%", "--criterion", "l2", *MODELLED, *floor, "-o", "out", cwd=folder)
+    done = prunec(
+        "compile", "net.onnx", "--budget", "20%", "--criterion", "l2", *MODELLED, *floor, "-o", "out", cwd=folder
+    )
     assert done.code == 5
     assert re.search(r"accuracy floor missed: below the floor: fidelity of \d+\.\d+, floor 100", done.stdout)
     original, shipped = (onnx.load(path) for path in (folder / "net.onnx", folder / "out" / "model.onnx"))

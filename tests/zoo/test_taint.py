@@ -22,7 +22,6 @@ NAMES = [
     "torchvision/mobilenet_v3_small",
     "torchvision/regnet_x_400mf",
     "torchvision/resnet18",
-    "torchvision/shufflenet_v2_x0_5",
     "torchvision/squeezenet1_1",
     "unet/mobilenetv3_small_050",
     "unet/regnetx_002",
@@ -45,6 +44,14 @@ def test_units_are_those_that_perturbation_finds(name: str) -> None:
     network = BY_NAME[name]
     analysis = analysed(export(network.build(), network.example(), Exporter.FOLDED))
     assert produced_channels(analysis) == taint(analysis.model).units
+
+
+def test_a_shuffle_ties_what_perturbation_tells_apart_for_its_layout_must_stay_rectangular() -> None:
+    network = BY_NAME["torchvision/shufflenet_v2_x0_5"]
+    analysis = analysed(export(network.build(), network.example(), Exporter.FOLDED))
+    unit_of = {channel: unit for unit in produced_channels(analysis) for channel in unit}
+    for found in taint(analysis.model).units:
+        assert len({unit_of[channel] for channel in found}) == 1
 
 
 def produced_channels(analysis: Analysis) -> frozenset[frozenset[Channel]]:

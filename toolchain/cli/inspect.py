@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
+from rich.tree import Tree
 
 from toolchain.cli.compose import load_rules
 from toolchain.cli.terminal import Terminal
-from toolchain.emit.markdown import count_text
+from toolchain.emit.markdown import count_text, printable
 from toolchain.emit.report import Frozen
+from toolchain.errors import UsageError
 from toolchain.graph.analysis import Analysis, Group, analyse
 from toolchain.graph.cost import CostModel
 from toolchain.graph.deployment import deployment_binding, parse_input_shapes
@@ -54,8 +57,11 @@ def inspect(
     model: Annotated[Path, typer.Argument(help="An ONNX file.")],
     input_shapes: Annotated[str, typer.Option(help='Sizes when deployed: "x:[1,3,224,224]".')] = "",
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON alone to stdout.")] = False,
+    dot_output: Annotated[bool, typer.Option("--dot", help="Print a Graphviz drawing of the groups alone.")] = False,
 ) -> None:
     """Print MODEL's groups of channels that live and die together, and why some cannot go."""
+    if json_output and dot_output:
+        raise UsageError("--json and --dot both want stdout for themselves", hint="give one of them")
     rules = load_rules()
     loaded = load_model(model)
     shapes = parse_input_shapes(input_shapes)
@@ -64,6 +70,9 @@ def inspect(
     inspection = _inspection(model, analysis, CostModel(analysis, rules))
     if json_output:
         print(inspection.model_dump_json(indent=2))
+        return
+    if dot_output:
+        print(_dot(inspection))
         return
     _print(inspection, Terminal())
 
@@ -101,8 +110,7 @@ def _figure(group: Group, index: GraphIndex) -> GroupFigure:
 
 
 def _print(inspection: Inspection, terminal: Terminal) -> None:
-    rows = [(group.name, str(group.width), _places(group)) for group in inspection.groups if group.prunable]
-    terminal.table(("group", "width", "sites"), rows, title=inspection.model)
+    terminal.out.print(_tree(inspection))
     frozen: dict[str, list[GroupFigure]] = defaultdict(list)
     for group in inspection.groups:
         if not group.prunable:
@@ -123,8 +131,40 @@ def _print(inspection: Inspection, terminal: Terminal) -> None:
     )
 
 
-def _places(group: GroupFigure) -> str:
+def _tree(inspection: Inspection) -> Tree:
+    """Show each prunable group, and under it where its units live, by what the places do for them."""
+    tree = Tree(_text(inspection.model))
+    for group in inspection.groups:
+        if group.prunable:
+            branch = tree.add(_text(f"{group.name}: {group.width} units"))
+            for role, places in _places(group).items():
+                branch.add(_text(f"{role}: {', '.join(places)}"))
+    return tree
+
+
+def _places(group: GroupFigure) -> dict[str, list[str]]:
     roles: dict[str, list[str]] = defaultdict(list)
     for site in group.sites:
         roles[site.role].append(f"{site.parameter}[{site.axis}]")
-    return "\n".join(f"{role}: {', '.join(places)}" for role, places in roles.items())
+    return roles
+
+
+def _text(text: str) -> Text:
+    """Keep names from files from being read as markup or as commands to the terminal."""
+    return Text(printable(text))
+
+
+def _dot(inspection: Inspection) -> str:
+    """Draw groups as ellipses (gray where frozen), tied to the nodes in whose parameters their units live."""
+    lines = ["graph groups {", "  rankdir=LR;", "  node [shape=box];"]
+    for number, group in enumerate(inspection.groups):
+        colour = "palegreen" if group.prunable else "lightgray"
+        label = _quoted(f"{group.name}: {group.width}")
+        lines.append(f"  group{number} [label={label}, shape=ellipse, style=filled, fillcolor={colour}];")
+        ties = dict.fromkeys((site.node, site.role) for site in group.sites)
+        lines += [f"  group{number} -- {_quoted(node)} [label={role}];" for node, role in ties]
+    return "\n".join([*lines, "}"])
+
+
+def _quoted(text: str) -> str:
+    return '"' + printable(text).replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,6 +19,7 @@ from toolchain.measure.timer import EngineTimer
 from toolchain.targets.onnxruntime import ReferenceSession
 
 Array = npt.NDArray[Any]
+Run = Callable[[Mapping[str, Array]], Outputs]
 BATCH_SIZE = 64
 
 
@@ -58,7 +59,8 @@ class Accuracy:
                 outputs = runner.infer(dict(feeds), check_inputs=False)
                 return {name: np.array(value) for name, value in outputs.items()}
 
-            return evaluate(self.metric, self.judging.batches(), run, references)
+            infer = in_pieces(run, _rows(timer.feeds)) if timer.target.needs_fixed_sizes else run
+            return evaluate(self.metric, self.judging.batches(), infer, references)
 
     def calibration_of(self, model: onnx.ModelProto) -> Calibration:
         """Return the calibration part, looked at through a model."""
@@ -71,3 +73,26 @@ class Accuracy:
     def _references(self) -> list[Outputs]:
         session = ReferenceSession(self.original)
         return [session.run(batch.feeds) for batch in self.judging.batches()]
+
+
+def in_pieces(run: Run, size: int) -> Run:
+    """Return a function that feeds any number of rows to an engine that takes `size` at once.
+
+    The last piece is filled up with the last row. Every output must have the batch as its first axis.
+    """
+
+    def run_all(feeds: Mapping[str, Array]) -> Outputs:
+        rows = _rows(feeds)
+        if rows == size:
+            return run(feeds)
+        taken = [range(start, start + size) for start in range(0, rows, size)]
+        pieces = [
+            run({name: value.take(piece, axis=0, mode="clip") for name, value in feeds.items()}) for piece in taken
+        ]
+        return {name: np.concatenate([piece[name] for piece in pieces])[:rows] for name in pieces[0]}
+
+    return run_all
+
+
+def _rows(feeds: Mapping[str, Array]) -> int:
+    return len(next(iter(feeds.values())))

@@ -125,8 +125,9 @@ def analyse(model: onnx.ModelProto, rules: Mapping[str, Rule], *, binding: Bindi
 def _label_node(view: NodeView, rules: Mapping[str, Rule]) -> None:
     node = view.node
     rule = rules.get(node.op_type) if node.domain in ("", "ai.onnx") else None
-    names = [name for name in (*node.input, *node.output) if name]
-    unknown = [name for name in names if view.labels.fact(name).shape is None]
+    outputs = {item.name for item in view.index.outputs}
+    read = [name for name in node.output if name in view.index.uses or name in outputs]
+    unknown = [name for name in (*node.input, *read) if name and view.labels.fact(name).shape is None]
     captured = captured_names(node)
     if rule is not None and not unknown and not captured:
         rule.label(view)
@@ -200,7 +201,8 @@ def _order(sites: Sequence[ParameterSite], count: int) -> UnitArray:
             units, first = np.unique(sites[i].units, return_index=True)
             number[units], position[units] = i, first
     ordered = np.lexsort((position, number))
-    return ordered[ordered != KEPT]
+    real: UnitArray = ordered[ordered != KEPT]
+    return real
 
 
 def _name(index: GraphIndex, sites: tuple[ParameterSite, ...], taken: dict[str, int]) -> str:

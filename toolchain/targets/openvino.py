@@ -1,13 +1,14 @@
 """Target `openvino`: Intel's OpenVINO on a processor, an integrated or discrete GPU, or an NPU.
 
 The engine is the compiled model as OpenVINO exports it, and that file is imported again to be run, so that what is
-timed is what ships. Measured on ResNet-20 and -56: outputs are bit for bit those of the model that was compiled in
-place, and latencies are the same. A blob holds no configuration: whoever loads it gives device, hint and precision
-again. It belongs to one version of OpenVINO and one instruction set.
+timed is what ships. Measured on ResNet-56: outputs are bit for bit those of the model that was compiled in place, and
+latencies are the same. A blob holds no configuration: whoever loads it gives device, hint and precision again. It
+belongs to one version of OpenVINO and one instruction set.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import re
 import sys
@@ -35,8 +36,8 @@ from toolchain.targets.host import cpu_device
 _ELEMENT_TYPES = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 _CAPABILITIES = {"float32": "FP32", "float16": "FP16", "bfloat16": "BF16"}
 _NOISE = re.compile(
-    r"^(Exception from|FrontEnd API failed|Model wasn't fully converted|While validating node) .*$"
-    r"|^(-- Conversion is failed for|Summary:|To facilitate ).*$"
+    r"^(Exception from |FrontEnd API failed|Model wasn't fully converted|While validating node |Summary:"
+    r"|-- Conversion is failed for|To facilitate ).*$"
     r"|Check '.*' failed at \S+$"
     r"|^-- ",
     re.MULTILINE,
@@ -50,6 +51,9 @@ class Openvino(Target):
     Floating-point layers compute in `precision`, whatever the model's own type; integer layers of a quantised model
     stay integer. Left to itself the library would take what is fastest: bfloat16 on processors with AMX, float16 on
     Arm and on GPUs.
+
+    Threads are not pinned to cores unless asked for, unlike in the library left to itself. Measured on two busy cores:
+    with pinning, the ratio of an engine to itself spreads over 30 %; without, over 1 to 3 %, as with one thread.
     """
 
     name: ClassVar[str] = "openvino"
@@ -61,10 +65,11 @@ class Openvino(Target):
     threads: Annotated[int, Field(ge=0)] = 0
     device: Literal["CPU", "GPU", "NPU"] = "CPU"
     precision: Literal["float32", "float16", "bfloat16"] = "float32"
+    pinning: bool = False
 
     def __post_init__(self) -> None:
-        if self.threads and self.device != "CPU":
-            raise UsageError(f"target openvino: device {self.device} has no threads to choose", hint="leave threads=0")
+        if self.device != "CPU" and (self.threads or self.pinning):
+            raise UsageError("target openvino: threads and pinning are options of device=CPU", hint="leave them out")
 
     def availability(self) -> Availability:
         """Say whether the library, the device and its arithmetic are there."""
@@ -112,9 +117,9 @@ class Openvino(Target):
             core = _library().Core()
             try:
                 compiled = core.compile_model(core.read_model(source), self.device, self._configuration())
+                path.write_bytes(compiled.export_model().getvalue())
             except RuntimeError as error:
-                raise ModelError(f"OpenVINO cannot load the model: {_reason(error)}") from None
-            path.write_bytes(compiled.export_model().getvalue())
+                raise ModelError(f"OpenVINO cannot build the model: {_reason(error)}") from None
 
     def runner(self, engine: Engine) -> BaseRunner:
         """Return a runner of the exported model, timed on the host around the call that computes."""
@@ -128,12 +133,15 @@ class Openvino(Target):
             raise EnvironmentMissing(what, hint="build it with this version, on this kind of machine") from None
 
     def _configuration(self) -> dict[str, Any]:
-        configuration = {
+        configuration: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": _ELEMENT_TYPES[self.precision],
         }
-        threads = {"INFERENCE_NUM_THREADS": self.threads} if self.threads else {}
-        return {**configuration, **threads}
+        if self.device == "CPU":
+            configuration["ENABLE_CPU_PINNING"] = self.pinning
+        if self.threads:
+            configuration["INFERENCE_NUM_THREADS"] = self.threads
+        return configuration
 
 
 class _Runner(BaseRunner):  # type: ignore[misc]
@@ -153,7 +161,8 @@ class _Runner(BaseRunner):  # type: ignore[misc]
     def get_input_metadata_impl(self) -> TensorMetadata:
         metadata = TensorMetadata()
         for port in self._compiled.inputs:
-            metadata.add(port.any_name, DataType.from_dtype(port.element_type.to_dtype()), list(port.shape))
+            shape = [size.get_length() if size.is_static else None for size in port.partial_shape]
+            metadata.add(port.any_name, DataType.from_dtype(port.element_type.to_dtype()), shape)
         return metadata
 
     def infer_impl(self, feed_dict: Mapping[str, npt.NDArray[Any]]) -> OrderedDict[str, npt.NDArray[Any]]:
@@ -172,9 +181,7 @@ class _Runner(BaseRunner):  # type: ignore[misc]
 def _library() -> ModuleType:
     """Return OpenVINO, imported without the package that reports every import to its maker."""
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    import openvino
-
-    return openvino
+    return importlib.import_module("openvino")
 
 
 def _reason(error: RuntimeError) -> str:

@@ -142,3 +142,9 @@ def test_broadcasting_of_old_opsets_is_not_understood() -> None:
 def test_the_target_of_a_castlike_is_not_an_operand() -> None:
     model = sandwich("z = CastLike(a, like)", declared="float[2,3,4,5,6] like")
     assert_pruned_equals_masked(model)
+
+
+def test_an_output_that_nobody_reads_need_not_be_known() -> None:
+    model = sandwich("z, mask = Dropout(a)", opset=9)
+    assert widths(model) == {"a": 8}
+    assert_pruned_equals_masked(model)

@@ -1,0 +1,48 @@
+"""Latencies to store: of layers of any width, on devices of any name."""
+
+from datetime import UTC, datetime
+
+from toolchain.measure.latency import Latency
+from toolchain.store.entry import Entry
+from toolchain.store.signature import OpSignature
+from toolchain.targets.contract import Clock
+from toolchain.targets.engine import Identity
+
+MORNING = datetime(2026, 5, 1, 8, tzinfo=UTC)
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+
+def signature(width: int = 64) -> OpSignature:
+    return OpSignature(
+        op_type="Conv",
+        input_width=width,
+        output_width=128,
+        batch=1,
+        data_type="FLOAT",
+        spatial_size=(28, 28),
+        kernel_shape=(3, 3),
+        strides=(1, 1),
+        pads=(1, 1, 1, 1),
+        dilations=(1, 1),
+        fused_ops=("Add", "Relu"),
+    )
+
+
+def identity(device: str = "a processor") -> Identity:
+    return Identity("onnxruntime", device, "onnxruntime 1.31", "as in the model", (("threads", "1"),))
+
+
+def entry(
+    width: int = 64, *, device: str = "a processor", median_ms: float = 1.5, created_at: datetime = MORNING
+) -> Entry:
+    latency = Latency(
+        samples_ms=(median_ms - 0.25, median_ms, median_ms + 0.25),
+        low_ms=median_ms - 0.1,
+        high_ms=median_ms + 0.1,
+        clock=Clock.HOST,
+        warm_up_runs=10,
+        warm_up_seconds=1.0,
+        batch=1,
+        identity=identity(device),
+    )
+    return Entry(signature(width), latency, created_at, "0.1.0")

@@ -1,0 +1,1 @@
+"""Latency store: what was timed once is not timed again."""
