@@ -214,3 +214,17 @@ def test_what_was_kept_is_recorded_for_every_parameter_that_changed() -> None:
     weights = {item.name: numpy_helper.to_array(item) for item in pruned.analysis.model.graph.initializer}
     sliced = {item.name: numpy_helper.to_array(item) for item in pruned.model.graph.initializer}
     np.testing.assert_array_equal(sliced["a_bias"], weights["a_bias"][rest])
+
+
+def test_what_a_model_says_of_itself_is_kept() -> None:
+    model = graph("""t (float[N, 3, 4, 4] x) => (float[N, 2, 4, 4] y) <float[8, 3, 1, 1] w, float[2, 8, 1, 1] v> {
+        a = Conv (x, w)
+        y = Conv (a, v)
+    }""")
+    model.doc_string, model.domain, model.model_version = "a network", "org.example", 7
+    model.graph.doc_string = "its graph"
+    model.metadata_props.append(onnx.StringStringEntryProto(key="classes", value="cat,dog"))
+    pruned = assert_pruned_equals_masked(model, 0.5).model
+    assert (pruned.doc_string, pruned.domain, pruned.model_version) == ("a network", "org.example", 7)
+    assert pruned.graph.doc_string == "its graph"
+    assert [item.value for item in pruned.metadata_props] == ["cat,dog"]

@@ -64,7 +64,8 @@ def _sliced(model: onnx.ModelProto, kept: Mapping[str, KeptAxes]) -> onnx.ModelP
     result.opset_import.extend(model.opset_import)
     result.metadata_props.extend(model.metadata_props)
     result.producer_name, result.producer_version = model.producer_name, model.producer_version
-    result.graph.name = model.graph.name
+    result.domain, result.model_version, result.doc_string = model.domain, model.model_version, model.doc_string
+    result.graph.name, result.graph.doc_string = model.graph.name, model.graph.doc_string
     result.graph.input.extend(model.graph.input)
     result.graph.output.extend(model.graph.output)
     for tensor in model.graph.initializer:
