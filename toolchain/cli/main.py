@@ -9,9 +9,11 @@ from types import FrameType
 import typer
 
 from toolchain import __version__
+from toolchain.cli import store
 from toolchain.cli.bench import bench
 from toolchain.cli.build import build
 from toolchain.cli.compile import compile_command
+from toolchain.cli.emit import emit
 from toolchain.cli.inspect import inspect
 from toolchain.cli.list_passes import list_passes
 from toolchain.cli.terminal import Terminal
@@ -26,9 +28,11 @@ app = typer.Typer(
 )
 app.command("compile")(compile_command)
 app.command("build")(build)
+app.command("emit")(emit)
 app.command("inspect")(inspect)
 app.command("bench")(bench)
 app.command("passes")(list_passes)
+app.add_typer(store.app, name="store")
 
 
 def _show_version(wanted: bool) -> None:

@@ -1,0 +1,1 @@
+"""How an op family is said in PyTorch, one family a file."""

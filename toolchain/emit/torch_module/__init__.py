@@ -1,0 +1,1 @@
+"""A readable PyTorch module, written from an ONNX graph."""
