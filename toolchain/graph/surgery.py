@@ -63,9 +63,12 @@ def _sliced(model: onnx.ModelProto, kept: Mapping[str, KeptAxes]) -> onnx.ModelP
     result = onnx.ModelProto(ir_version=model.ir_version)
     result.opset_import.extend(model.opset_import)
     result.metadata_props.extend(model.metadata_props)
-    result.producer_name, result.producer_version = model.producer_name, model.producer_version
-    result.domain, result.model_version, result.doc_string = model.domain, model.model_version, model.doc_string
-    result.graph.name, result.graph.doc_string = model.graph.name, model.graph.doc_string
+    for field in ("producer_name", "producer_version", "domain", "model_version", "doc_string"):
+        if model.HasField(field):
+            setattr(result, field, getattr(model, field))
+    result.graph.name = model.graph.name
+    if model.graph.HasField("doc_string"):
+        result.graph.doc_string = model.graph.doc_string
     result.graph.input.extend(model.graph.input)
     result.graph.output.extend(model.graph.output)
     for tensor in model.graph.initializer:
