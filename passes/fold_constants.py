@@ -8,7 +8,7 @@ import onnx
 from polygraphy.backend import onnx as polygraphy_onnx
 from polygraphy.logger import G_LOGGER
 
-from toolchain.graph.normalise import normalise
+from toolchain.graph.normalise import copy_model, normalise
 from toolchain.pipeline.contract import Pass, PassContext, PassResult, restore_identity
 
 
@@ -25,7 +25,7 @@ class FoldConstants(Pass):
         """Fold once; folding is complete when fewer nodes remain, and pointless when none goes."""
         with G_LOGGER.verbosity(G_LOGGER.CRITICAL):
             fold = polygraphy_onnx.FoldConstants(
-                _copy(model),
+                copy_model(model),
                 num_passes=1,
                 size_threshold=self.size_threshold_bytes,
                 allow_onnxruntime_shape_inference=False,
@@ -37,9 +37,3 @@ class FoldConstants(Pass):
             return PassResult(model, False, ("nothing to fold",))
         restore_identity(folded, model)
         return PassResult(folded, True, (f"{gone} nodes folded",))
-
-
-def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    return result

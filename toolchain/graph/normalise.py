@@ -22,14 +22,15 @@ OLDEST_IR_WITH_FREE_INITIALISERS = 4
 
 def normalise(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return an equivalent model in the form that analysis and surgery read; the input is left alone."""
-    result = inliner.inline_local_functions(model) if model.functions else _copy(model)
+    result = inliner.inline_local_functions(model) if model.functions else copy_model(model)
     _lift_constants(result.graph)
     _drop_initialisers_from_inputs(result)
     del result.graph.value_info[:]
     return result
 
 
-def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
+def copy_model(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy that can be changed."""
     result = onnx.ModelProto()
     result.CopyFrom(model)
     return result
