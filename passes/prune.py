@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from typing import ClassVar
 
+import numpy as np
 import onnx
 
-from toolchain.criterion import Criterion, Scores
+from toolchain.criterion import Calibration, Criterion, Scores
 from toolchain.errors import ModelError, UsageError
 from toolchain.graph.analysis import Analysis, analyse
 from toolchain.graph.cost import Cost, CostModel
@@ -15,11 +18,13 @@ from toolchain.graph.hashing import model_sha256
 from toolchain.graph.plan import Plan
 from toolchain.graph.removable import removable_branches
 from toolchain.graph.surgery import apply_plan
+from toolchain.latency.stair_macs import StairMacs
 from toolchain.measure.comparison import Comparison
 from toolchain.options import make, parse_pairs
+from toolchain.pipeline.candidates import Candidates
 from toolchain.pipeline.contract import Pass, PassContext, PassResult, Pruning
 from toolchain.registry import by_name
-from toolchain.strategies.contract import Found, Problem, Strategy
+from toolchain.strategies.contract import Found, Limits, Problem, Strategy
 
 AUTO = "auto"
 
@@ -28,7 +33,7 @@ AUTO = "auto"
 class Prune(Pass):
     """Search a plan for the latency budget on the target, and apply it.
 
-    `criterion=auto` is `wanda` with data and `l2` without. `strategy_options` are written `a=1;b=2`.
+    `criterion=auto` is the strategy's own with data and `l2` without. `strategy_options` are written `a=1;b=2`.
     """
 
     lossy: ClassVar[bool] = True
@@ -53,8 +58,8 @@ class Prune(Pass):
         analysis = analyse(model, context.rules, binding=context.binding)
         if not analysis.prunable_groups:
             raise ModelError(_nothing_prunable(analysis), hint="`prunec inspect` lists every group with its reason")
-        criterion = self._criterion_name(context)
-        problem = _problem(model, analysis, self._scores(criterion, analysis, model, context), context)
+        criterion = self._criterion_name(strategy, context)
+        problem = _problem(analysis, criterion, context)
         found = strategy.search(problem)
         if found.best is None:
             return PassResult(model, False, ("no width of any group can be narrowed for this target",))
@@ -77,47 +82,60 @@ class Prune(Pass):
         what = f"strategy {self.strategy}"
         return make(known[self.strategy], parse_pairs(self.strategy_options.replace(";", ","), what), what)
 
-    def _criterion_name(self, context: PassContext) -> str:
+    def _criterion_name(self, strategy: Strategy, context: PassContext) -> str:
         if self.criterion != AUTO:
             return self.criterion
-        return "wanda" if context.calibration is not None else "l2"
-
-    def _scores(self, name: str, analysis: Analysis, model: onnx.ModelProto, context: PassContext) -> Scores:
-        criterion = by_name("passes.criteria", Criterion)[name]()  # type: ignore[type-abstract]
-        if criterion.needs_data and context.calibration is None:
-            raise UsageError(f"criterion {name} needs samples", hint="add --data, or use --criterion l2")
-        context.reporter.progress(f"scoring units by {name}")
-        calibration = context.calibration.calibration_of(model) if context.calibration else None
-        return criterion.scores(analysis, calibration)
+        return strategy.criterion if context.calibration is not None else "l2"
 
 
-def _problem(model: onnx.ModelProto, analysis: Analysis, scores: Scores, context: PassContext) -> Problem:
+def _problem(analysis: Analysis, criterion: str, context: PassContext) -> Problem:
     assert context.budget is not None
-    ratio = context.budget.ratio_of(context.timer.baseline_ms)
-    trials = 0
-
-    def time_plan(plan: Plan, cost: Cost, final: bool) -> Comparison:
-        nonlocal trials
-        trials += not final
-        comparison = context.timer.compare(apply_plan(analysis, plan).model, final=final)
-        context.reporter.progress(
-            f"trial {trials}{' confirmed' if final else ''}: {100 * comparison.ratio:.1f} % of the original latency "
-            f"with {cost.macs / total:.0%} of its MACs (budget {100 * ratio:.1f} %)"
-        )
-        return comparison
-
+    candidates = Candidates(analysis, context, _score)
     cost_model = CostModel(analysis, context.rules)
-    total = max(cost_model.total.macs, 1)
+    empty = Plan(model_sha256=model_sha256(analysis.model))
+    context.reporter.progress(f"scoring units by {criterion}")
     return Problem(
         analysis,
-        model_sha256(model),
-        scores,
+        empty.model_sha256,
+        candidates.score(criterion, empty),
         cost_model,
         context.alignment,
         removable_branches(analysis),
-        ratio,
-        time_plan,
+        limits := Limits(context.budget.ratio_of(context.timer.baseline_ms)),
+        _time_plan(analysis, cost_model, limits, context),
+        lambda: StairMacs(analysis, context.rules, context.alignment.preferred, context.timer.baseline_ms),
+        candidates.score,
+        candidates.divergence if context.calibration else None,
+        context.reporter.progress,
+        np.random.default_rng(context.seed),
     )
+
+
+def _time_plan(
+    analysis: Analysis, cost_model: CostModel, limits: Limits, context: PassContext
+) -> Callable[[Plan, Cost, bool], Comparison]:
+    total = max(cost_model.total.macs, 1)
+    trials = count(1)
+
+    def time_plan(plan: Plan, cost: Cost, final: bool) -> Comparison:
+        comparison = context.timer.compare(apply_plan(analysis, plan).model, final=final)
+        context.reporter.progress(
+            f"{'confirmed' if final else f'trial {next(trials)}'}: {100 * comparison.ratio:.1f} % of the original "
+            f"latency with {cost.macs / total:.0%} of its MACs (budget {100 * limits.ratio:.1f} %)"
+        )
+        return comparison
+
+    return time_plan
+
+
+def _score(name: str, analysis: Analysis, calibration: Calibration | None) -> Scores:
+    known = by_name("passes.criteria", Criterion)  # type: ignore[type-abstract]
+    if name not in known:
+        raise UsageError(f"there is no criterion '{name}'", hint=f"criteria are {', '.join(known)}")
+    criterion = known[name]()
+    if criterion.needs_data and calibration is None:
+        raise UsageError(f"criterion {name} needs samples", hint="add --data, or use --criterion l2")
+    return criterion.scores(analysis, calibration)
 
 
 def _widths(analysis: Analysis, plan: Plan) -> tuple[tuple[str, int, int], ...]:

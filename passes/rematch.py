@@ -11,18 +11,16 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
-from toolchain.criterion import Calibration, Feeds
+from toolchain.criterion import Feeds
 from toolchain.graph.facts import infer_facts
 from toolchain.graph.index import GraphIndex
 from toolchain.graph.layerwise import Batches, run_layerwise, samples_within
-from toolchain.pipeline.contract import Pass, PassContext, PassResult, Pruning
+from toolchain.pipeline.contract import Cut, Pass, PassContext, PassResult
 from toolchain.targets.onnxruntime import ReferenceSession
 
 Vector = npt.NDArray[np.float64]
 
 OUTPUT_AXIS = {"Conv": 0, "ConvTranspose": 1, "Gemm": 0}
-HELD_OUT_SHARE = 4
-"""One batch in so many judges the result instead of making it."""
 
 
 @dataclass(frozen=True)
@@ -45,18 +43,18 @@ class Rematch(Pass):
 
     def run(self, model: onnx.ModelProto, context: PassContext) -> PassResult:
         """Measure the targets, walk the pruned network, judge."""
-        pruning = context.pruning
-        if pruning is None or context.calibration is None:
-            missing = "nothing was pruned" if pruning is None else "no samples were given"
+        cut = context.cut
+        if cut is None or context.calibration is None:
+            missing = "nothing was pruned" if cut is None else "no samples were given"
             return PassResult(model, False, (f"{missing}: there is nothing to match",))
-        calibration = context.calibration.calibration_of(pruning.source)
-        fitting, held_out = _divided(calibration, self._sample_limit(model, context))
-        names = [node.output[0] for node in pruning.source.graph.node if node.op_type in OUTPUT_AXIS]
+        calibration = context.calibration.calibration_of(cut.source)
+        fitting = _up_to(calibration.batches(), self._sample_limit(model, context))
+        held_out = list(calibration.held_out())
+        names = [node.output[0] for node in cut.source.graph.node if node.op_type in OUTPUT_AXIS]
         targets = _statistics(calibration.observe(names), fitting)
-        corrected = _Correction(model, pruning, targets, self.largest_rescale).apply(fitting)
-        before, after = (_error(candidate, pruning.source, held_out) for candidate in (model, corrected))
-        judges = "the same" if held_out is fitting else "held-out"  # one batch cannot be divided
-        note = f"output error on {judges} samples {before:.3f} -> {after:.3f}"
+        corrected = _Correction(model, cut, targets, self.largest_rescale).apply(fitting)
+        before, after = (_error(candidate, cut.source, held_out) for candidate in (model, corrected))
+        note = f"output error on held-out samples {before:.3f} -> {after:.3f}"
         return (
             PassResult(corrected, True, (note,), exact=False) if after < before else PassResult(model, False, (note,))
         )
@@ -78,7 +76,7 @@ class _Correction:
     def __init__(
         self,
         model: onnx.ModelProto,
-        pruning: Pruning,
+        cut: Cut,
         targets: Mapping[str, _Moments],
         largest_rescale: float,
     ) -> None:
@@ -86,7 +84,7 @@ class _Correction:
         self._model.CopyFrom(model)
         self._parameters = {tensor.name: tensor for tensor in self._model.graph.initializer}
         self._uses = GraphIndex(model).uses
-        self._pruning = pruning
+        self._cut = cut
         self._targets = targets
         self._largest_rescale = largest_rescale
 
@@ -125,7 +123,7 @@ class _Correction:
         return node.op_type in OUTPUT_AXIS and len(operands) == 2 and owned and not grouped and not scaled
 
     def _kept_channels(self, node: onnx.NodeProto, count: int) -> npt.NDArray[np.int64]:
-        return self._pruning.kept.get(node.input[1], {}).get(_output_axis(node), np.arange(count))
+        return self._cut.kept.get(node.input[1], {}).get(_output_axis(node), np.arange(count))
 
     def _fold(self, node: onnx.NodeProto, scale: Vector, shift: Vector) -> None:
         weight, bias = (self._parameters[name] for name in node.input[1:3])
@@ -172,17 +170,16 @@ def _statistics(run: Callable[[Feeds], Feeds], batches: list[Feeds]) -> dict[str
     return {name: _combined(items) for name, items in parts.items()}
 
 
-def _divided(calibration: Calibration, limit: int) -> tuple[list[Feeds], list[Feeds]]:
-    """Split the calibration batches, as many as fit the limit, into those that fit and those that judge."""
-    fitting: list[Feeds] = []
-    held_out: list[Feeds] = []
+def _up_to(batches: Iterable[Feeds], limit: int) -> list[Feeds]:
+    """Return the first batches, until the limit of samples is reached."""
+    taken: list[Feeds] = []
     samples = 0
-    for number, feeds in enumerate(calibration.batches()):
-        (held_out if number % HELD_OUT_SHARE == 1 else fitting).append(feeds)
+    for feeds in batches:
+        taken.append(feeds)
         samples += len(next(iter(feeds.values())))
-        if samples >= limit and held_out:
+        if samples >= limit:
             break
-    return fitting, held_out or fitting
+    return taken
 
 
 def _error(candidate: onnx.ModelProto, source: onnx.ModelProto, batches: list[Feeds]) -> float:

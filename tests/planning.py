@@ -12,9 +12,10 @@ from toolchain.graph.hashing import model_sha256
 from toolchain.graph.plan import Plan
 from toolchain.graph.removable import removable_branches
 from toolchain.graph.surgery import apply_plan
+from toolchain.latency.stair_macs import StairMacs
 from toolchain.measure.comparison import Comparison
 from toolchain.measure.latency import Latency
-from toolchain.strategies.contract import Problem, Trial
+from toolchain.strategies.contract import Importance, Limits, Problem, Trial
 from toolchain.targets.contract import Alignment, Clock
 from toolchain.targets.engine import Identity
 
@@ -51,8 +52,33 @@ def problem_of(
         seen = sum(kept[name] for name in sees) / (width * len(sees)) if sees else cost.macs / cost_model.total.macs
         return comparison(seen)
 
+    sha256 = model_sha256(analysis.model)
+
+    def score(_: str, plan: Plan) -> Importance:
+        """Score as before, whatever the criterion."""
+        scores = {name: values.copy() for name, values in importance.items()}
+        for removal in plan.removals:
+            scores[removal.group][list(removal.positions)] = -np.inf
+        return scores
+
+    def divergence(plan: Plan) -> float:
+        gone = (importance[item.group][list(item.positions)].sum() for item in plan.removals)
+        return float(sum(gone))
+
     return Problem(
-        analysis, model_sha256(analysis.model), importance, cost_model, ALIGNMENT, branches, ratio, time_plan
+        analysis,
+        sha256,
+        importance,
+        cost_model,
+        ALIGNMENT,
+        branches,
+        Limits(ratio),
+        time_plan,
+        lambda: StairMacs(analysis, RULES, ALIGNMENT.preferred, 1.0),
+        score,
+        divergence,
+        print,
+        np.random.default_rng(0),
     )
 
 

@@ -41,7 +41,8 @@ class Samples:
     feeds: Sequence[Mapping[str, npt.NDArray[Any]]]
 
     def calibration_of(self, model: onnx.ModelProto) -> Calibration:
-        return Calibration(lambda: self.feeds, lambda names: ReferenceSession(model, list(names)).run)
+        fitting, held_out = self.feeds[1:] or self.feeds, self.feeds[:1]
+        return Calibration(lambda: fitting, lambda: held_out, lambda names: ReferenceSession(model, list(names)).run)
 
 
 def network(*, batch: int | str = 1, width: int = 32, seed: int = 0) -> onnx.ModelProto:

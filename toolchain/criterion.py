@@ -21,6 +21,8 @@ class Calibration:
     """What a data-driven criterion may use: batches of samples, and a way to look at inner tensors."""
 
     batches: Callable[[], Iterable[Feeds]]
+    held_out: Callable[[], Iterable[Feeds]]
+    """Samples that choose between results made from `batches`: never the same, unless there is only one."""
     observe: Callable[[Sequence[str]], Callable[[Feeds], Feeds]]
     """Given tensor names, returns a function from feeds to these tensors' values in the analysed model."""
 

@@ -106,7 +106,7 @@ def test_a_pruned_model_can_be_pruned_again(tmp_path):
     model = network()
     context = context_of(model, tmp_path, budget=0.6)
     once = Prune()(model, context)
-    twice = Prune()(once.model, replace(context_of(model, tmp_path, budget=0.4), pruning=once.pruning))
+    twice = Prune()(once.model, replace(context_of(model, tmp_path, budget=0.4), cut=once.pruning))
     assert twice.pruning.source is once.model
     verdict = compare_with_masked(once.model, twice.model, twice.pruning.kept, feeds_of(model), execute)
     assert verdict.equal

@@ -27,7 +27,7 @@ def pruned(model):
 @pytest.fixture
 def context(model, pruned, tmp_path):
     decided = Pruning(model, pruned.plan, pruned.surgery.kept, Found(None, (), True), "l2", (), ())
-    return replace(context_of(network(), tmp_path), binding={"N": 1}, calibration=samples_of(model), pruning=decided)
+    return replace(context_of(network(), tmp_path), binding={"N": 1}, calibration=samples_of(model), cut=decided)
 
 
 def fresh_feeds(seed=99, size=64):
@@ -49,8 +49,7 @@ def test_the_output_error_on_samples_that_nothing_has_seen_falls(model, pruned, 
 
 def test_every_layer_gets_back_its_channels_mean_and_standard_deviation(model, pruned, context):
     result = Rematch()(pruned.model, context).model
-    # Fitted on all batches but every fourth.
-    fitting = [feeds for number, feeds in enumerate(context.calibration.feeds) if number % 4 != 1]
+    fitting = list(context.calibration.calibration_of(model).batches())
     for name, weight in (("stem", "stem_weight"), ("body", "body_weight")):
         kept = pruned.surgery.kept[weight][0]
         wanted = channels(model, name, fitting)[:, kept]
@@ -95,17 +94,11 @@ def test_a_correction_that_does_not_carry_over_to_other_samples_is_not_kept(prun
     assert float(after) > float(before)
 
 
-def test_the_same_samples_are_not_called_held_out(pruned, context, model):
-    single = replace(context, calibration=samples_of(model, batches=1))
-    assert Rematch()(pruned.model, single).notes[0].startswith("output error on the same samples ")
-    assert Rematch()(pruned.model, context).notes[0].startswith("output error on held-out samples ")
-
-
 @pytest.mark.parametrize(
     ("missing", "note"),
     [
         ("calibration", "no samples were given: there is nothing to match"),
-        ("pruning", "nothing was pruned: there is nothing to match"),
+        ("cut", "nothing was pruned: there is nothing to match"),
     ],
 )
 def test_without_samples_or_pruning_the_model_is_left_alone(pruned, context, missing, note):
@@ -133,6 +126,6 @@ def test_a_weight_that_two_layers_share_is_left_alone(tmp_path):
     }""")
     cut = prune(model)
     decided = Pruning(model, cut.plan, cut.surgery.kept, Found(None, (), True), "l2", (), ())
-    context = replace(context_of(network(), tmp_path), binding={"N": 1}, calibration=samples_of(model), pruning=decided)
+    context = replace(context_of(network(), tmp_path), binding={"N": 1}, calibration=samples_of(model), cut=decided)
     result = Rematch()(cut.model, context)
     np.testing.assert_array_equal(parameters(result.model)["shared"], parameters(cut.model)["shared"])

@@ -135,7 +135,7 @@ class Undo(Pass):
     helps: bool = True
 
     def run(self, _model, context):
-        source = context.pruning.source if self.helps else _model
+        source = context.cut.source if self.helps else _model
         return PassResult(source, self.helps, exact=False)
 
 

@@ -14,7 +14,7 @@ def test_the_budget_is_met_by_what_was_timed(ratio):
 
 def test_the_widest_network_within_the_budget_is_chosen():
     found = Uniform().search(problem_of(ratio=0.6))
-    within = [trial.comparison.ratio for trial in found.trials if trial.meets(0.6)]
+    within = [trial.comparison.ratio for trial in found.trials if trial.met]
     assert found.best.comparison.ratio == max(within)
 
 

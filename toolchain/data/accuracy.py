@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +21,8 @@ from toolchain.targets.onnxruntime import ReferenceSession
 Array = npt.NDArray[Any]
 Run = Callable[[Mapping[str, Array]], Outputs]
 BATCH_SIZE = 64
+HELD_OUT_SHARE = 4
+"""One calibration sample in so many chooses between results instead of making them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +35,13 @@ class Subset:
     def batches(self) -> Iterable[Batch]:
         """Read them batch by batch."""
         return self.data.batches(self.indices, BATCH_SIZE)
+
+    def divided(self) -> tuple[Subset, Subset]:
+        """Return what makes results and, one sample in `HELD_OUT_SHARE`, what chooses between them; one is both."""
+        chosen = np.arange(len(self.indices)) % HELD_OUT_SHARE == 1
+        if not chosen.any():
+            return self, self
+        return replace(self, indices=self.indices[~chosen]), replace(self, indices=self.indices[chosen])
 
     def cycled(self, size: int) -> Batch:
         """Return one batch of this size, repeating samples where there are too few."""
@@ -64,8 +73,10 @@ class Accuracy:
 
     def calibration_of(self, model: onnx.ModelProto) -> Calibration:
         """Return the calibration part, looked at through a model."""
+        fitting, held_out = self.calibrating.divided()
         return Calibration(
-            batches=lambda: (batch.feeds for batch in self.calibrating.batches()),
+            batches=lambda: (batch.feeds for batch in fitting.batches()),
+            held_out=lambda: (batch.feeds for batch in held_out.batches()),
             observe=lambda names: ReferenceSession(model, list(names)).run,
         )
 

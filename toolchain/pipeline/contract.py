@@ -64,8 +64,10 @@ class PassContext:
     calibration: CalibrationSource | None
     reporter: Reporter
     seed: int
-    pruning: Pruning | None = None
-    """What an earlier pass of this pipeline has pruned."""
+    cut: Cut | None = None
+    """What an earlier pass of this pipeline has cut."""
+    repairs: tuple[Pass, ...] = ()
+    """The passes right after this one that repair: a search judges its candidates with them applied."""
 
 
 class CalibrationSource(Protocol):
@@ -76,12 +78,18 @@ class CalibrationSource(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Pruning:
-    """What a pruning pass decided: enough to replay it and to check it with the mask oracle."""
+class Cut:
+    """A plan applied to a model: enough to replay it, to check it with the mask oracle, and to repair the result."""
 
     source: onnx.ModelProto
     plan: Plan
     kept: Mapping[str, KeptAxes]
+
+
+@dataclass(frozen=True, eq=False)
+class Pruning(Cut):
+    """What a pruning pass decided."""
+
     found: Found
     criterion: str
     widths: tuple[tuple[str, int, int], ...]

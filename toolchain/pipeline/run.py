@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 import onnx
 
@@ -63,7 +64,8 @@ class Pipeline:
             if step.lossy and repaired_later and before_lossy is None:
                 before_lossy = state
             defer = before_lossy is not None and repaired_later
-            after = self._step(step, state, context, judge_floor=not defer)
+            repairs = tuple(takewhile(lambda later: later.repairs, self.passes[number + 1 :]))
+            after = self._step(step, state, replace(context, repairs=repairs), judge_floor=not defer)
             if after.records[-1].below_floor and before_lossy is not None:
                 after = before_lossy.without(after.records[len(before_lossy.records) :])
             state, before_lossy = after, before_lossy if defer else None
@@ -72,7 +74,7 @@ class Pipeline:
     def _step(self, step: Pass, state: _State, context: PassContext, *, judge_floor: bool) -> _State:
         context.reporter.progress(f"pass {step.name()}")
         started = time.monotonic()
-        result = step(state.model, replace(context, pruning=state.pruning))
+        result = step(state.model, replace(context, cut=state.pruning))
         observed = self._observe(state.model, result, step.name(), started)
         record = self._judged(observed, _last_kept(state.records), judge_floor=judge_floor)
         self.on_record(record)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import gcd
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,32 +16,45 @@ from toolchain.graph.analysis import Analysis, Group
 from toolchain.graph.cost import Cost, CostModel
 from toolchain.graph.labels import Role
 from toolchain.graph.plan import Plan, make_plan, removed_units
+from toolchain.latency.contract import LatencyModel, Widths
 from toolchain.measure.comparison import Comparison
 from toolchain.targets.contract import Alignment
 
 Importance = Mapping[str, npt.NDArray[np.float64]]
 """Group name to a score per unit: what its removal costs."""
 
-Widths = Mapping[str, int]
-"""Group name to the number of units kept; groups that are not named keep all."""
+
+@dataclass(frozen=True)
+class Limits:
+    """What the result must not exceed: latency as a ratio of the original's, and counts where they were asked for."""
+
+    ratio: float
+    macs: int | None = None
+    parameters: int | None = None
+
+    def hold(self, comparison: Comparison, cost: Cost) -> bool:
+        """Tell whether the whole interval of the ratio and all counts lie within."""
+        macs = self.macs is None or cost.macs <= self.macs
+        parameters = self.parameters is None or cost.parameters <= self.parameters
+        return comparison.high <= self.ratio and macs and parameters
 
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """A plan that was built into an engine and timed against the original."""
+    """A plan that was built into an engine and timed against the original; `met` tells whether the limits hold."""
 
     plan: Plan
     cost: Cost
     comparison: Comparison
-
-    def meets(self, ratio: float) -> bool:
-        """Tell whether the whole interval lies within the budget."""
-        return self.comparison.high <= ratio
+    met: bool
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """The model's groups, what each unit is worth, the budget, and a way to try a plan on the target."""
+    """The model's groups, what each unit is worth, the limits, and ways to try a plan.
+
+    What a strategy does not ask for is not made: the latency model is built on first use.
+    """
 
     analysis: Analysis
     model_sha256: str
@@ -48,24 +63,52 @@ class Problem:
     alignment: Alignment
     branches: Mapping[str, tuple[str, ...]]
     """For each group that can have width 0, the groups that go with it, itself first."""
-    ratio: float
+    limits: Limits
     time_plan: Callable[[Plan, Cost, bool], Comparison]
     """Builds and times a plan; the flag asks for the final protocol instead of the quick one."""
+    make_latency: Callable[[], LatencyModel]
+    score: Callable[[str, Plan], Importance]
+    """Scores units by a criterion in the network as it is after a plan and its repair; units that are gone score -inf.
+
+    Raises UsageError where the criterion does not exist or needs samples that are not there.
+    """
+    divergence: Callable[[Plan], float] | None
+    """Runs the repaired network of a plan on held-out samples: how far its outputs are from the original's.
+
+    KL divergence in nats for class scores, relative squared error otherwise. None without samples.
+    """
+    progress: Callable[[str], None]
+    generator: np.random.Generator
+
+    @cached_property
+    def latency(self) -> LatencyModel:
+        """Predicts latencies from layers timed at other widths."""
+        return self.make_latency()
+
+    @property
+    def ratio(self) -> float:
+        """The budget: latency as a ratio of the original's."""
+        return self.limits.ratio
 
     def choices(self, group: Group) -> list[int]:
         """Return the widths below the present one that the target likes, widest first; 0 where the branch can go."""
         widths = aligned_widths(group, self.alignment)
         return [*widths, 0] if group.name in self.branches else widths
 
-    def plan(self, widths: Widths) -> Plan:
-        """Remove the least important units of each group; a width of 0 takes the whole branch."""
+    def whole(self, widths: Widths) -> Widths:
+        """Return widths with the groups that go with a removed branch."""
         chosen = dict(widths)
         for name, width in widths.items():
             if width == 0:
                 chosen.update(dict.fromkeys(self.branches[name], 0))
+        return chosen
+
+    def plan(self, widths: Widths, importance: Importance | None = None) -> Plan:
+        """Remove the least important units of each group; a width of 0 takes the whole branch."""
+        scores = importance or self.importance
         removed = {}
-        for name, width in chosen.items():
-            order = np.argsort(self.importance[name], kind="stable")
+        for name, width in self.whole(widths).items():
+            order = np.argsort(scores[name], kind="stable")
             removed[name] = order[: len(order) - width].tolist()
         return make_plan(self.analysis, self.model_sha256, removed)
 
@@ -78,11 +121,18 @@ class Problem:
         return self.cost_model.of(removed_units(self.analysis, plan))
 
     def attempt(self, widths: Widths) -> Trial:
+        """Cut, build and time the least important units' removal."""
+        return self.attempt_plan(self.plan(widths))
+
+    def attempt_plan(self, plan: Plan) -> Trial:
         """Cut, build and time. What seems to meet the budget is timed again, longer: luck must not pass."""
-        plan = self.plan(widths)
         cost = self.cost(plan)
-        trial = Trial(plan, cost, self.time_plan(plan, cost, False))
-        return Trial(plan, cost, self.time_plan(plan, cost, True)) if trial.meets(self.ratio) else trial
+        trial = self._trial(plan, cost, final=False)
+        return self._trial(plan, cost, final=True) if trial.met else trial
+
+    def _trial(self, plan: Plan, cost: Cost, *, final: bool) -> Trial:
+        comparison = self.time_plan(plan, cost, final)
+        return Trial(plan, cost, comparison, self.limits.hold(comparison, cost))
 
     def loss(self, name: str, width: int) -> float:
         """Return what a group loses at a width: R / (1 - R / k), R the importance that goes, k its consumers.
@@ -108,6 +158,9 @@ class Found:
 
 class Strategy(ABC):
     """Chooses the plan for a budget."""
+
+    criterion: ClassVar[str] = "wanda"
+    """What scores units where the user names nothing and there are samples."""
 
     @abstractmethod
     def search(self, problem: Problem) -> Found:

@@ -60,7 +60,7 @@ class Greedy(Strategy):
             trials.append(trial)
             state.learn(moves, ratio - trial.comparison.ratio)
             ratio = trial.comparison.ratio
-            if trial.meets(problem.ratio):
+            if trial.met:
                 return Found(self._widened(problem, state, trials), tuple(trials), True)
         return Found(fastest(trials), tuple(trials), False)
 
@@ -77,7 +77,7 @@ class Greedy(Strategy):
             state.widths[move.group] = move.width
             trial = problem.attempt(state.widths)
             trials.append(trial)
-            if trial.meets(problem.ratio):
+            if trial.met:
                 best = trial
             else:
                 refused.add(move.group)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from toolchain.graph.plan import Plan
-from toolchain.strategies.contract import Found, Problem, Strategy, Trial, Widths, aligned_widths, fastest
+from toolchain.latency.contract import Widths
+from toolchain.strategies.contract import Found, Problem, Strategy, Trial, aligned_widths, fastest
 
 RESOLUTION = 1 / 512
 """Ratios closer than this choose the same widths in any network."""
@@ -30,12 +31,12 @@ class Uniform(Strategy):
             plan = problem.plan(widths)
             trial = verdicts[plan] if plan in verdicts else problem.attempt(widths)
             verdicts[plan] = trial
-            if trial.meets(problem.ratio):
+            if trial.met:
                 narrow = middle
             else:
                 wide = middle
         trials = list(verdicts.values())
-        within = [trial for trial in trials if trial.meets(problem.ratio)]
+        within = [trial for trial in trials if trial.met]
         best = max(within, key=lambda trial: trial.comparison.ratio, default=fastest(trials))
         return Found(best, tuple(trials), bool(within))
 

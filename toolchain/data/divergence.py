@@ -1,0 +1,43 @@
+"""How far a network's outputs are from the original's: what a search judges its candidates by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import log_softmax
+
+Array = npt.NDArray[Any]
+
+
+def divergence(expected: Mapping[str, Array], found: Mapping[str, Array]) -> float:
+    """Return the mean over the floating-point outputs, and over their samples.
+
+    1. A single output [N, classes] of scores: KL(p || q) in nats, p = softmax(expected), q = softmax(found).
+    2. Rows that already are probabilities: the same, without the softmax.
+    3. Any other output: |found - expected|^2 / variance of expected, averaged over its elements.
+
+    What is not finite is infinitely far.
+    """
+    floats = {name: value for name, value in expected.items() if value.dtype.kind == "f"}
+    if not all(np.all(np.isfinite(found[name])) for name in floats):
+        return float("inf")
+    scores = len(floats) == 1 and all(value.ndim == 2 and value.shape[1] > 1 for value in floats.values())
+    measure = _kl if scores else _squared_error
+    values = [measure(value.astype(np.float64), found[name].astype(np.float64)) for name, value in floats.items()]
+    return float(np.mean(values)) if values else 0.0
+
+
+def _kl(expected: Array, found: Array) -> float:
+    probabilities = bool((expected >= 0).all() and np.allclose(expected.sum(axis=1), 1, atol=1e-3))
+    tiny = np.finfo(np.float32).tiny
+    log_p, log_q = (
+        np.log(np.maximum(rows, tiny)) if probabilities else log_softmax(rows, axis=1) for rows in (expected, found)
+    )
+    return float(np.mean(np.sum(np.exp(log_p) * (log_p - log_q), axis=1)))
+
+
+def _squared_error(expected: Array, found: Array) -> float:
+    return float(np.mean(np.square(found - expected)) / max(float(np.var(expected)), 1e-30))

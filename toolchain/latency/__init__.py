@@ -1,0 +1,1 @@
+"""What layers cost at any width: blocks, tables, steps."""
