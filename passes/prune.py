@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 
 from toolchain.criterion import Calibration, Criterion, Scores
-from toolchain.errors import ModelError, UsageError
+from toolchain.errors import Interrupted, ModelError, UsageError
 from toolchain.graph.analysis import Analysis, analyse
 from toolchain.graph.cost import Cost, CostModel
 from toolchain.graph.hashing import model_sha256
@@ -60,7 +60,7 @@ class Prune(Pass):
             raise ModelError(_nothing_prunable(analysis), hint="`prunec inspect` lists every group with its reason")
         criterion = self._criterion_name(strategy, context)
         problem = _problem(analysis, criterion, context)
-        found = strategy.search(problem)
+        found, interrupted = _search(strategy, problem)
         if found.best is None:
             return PassResult(model, False, ("no width of any group can be narrowed for this target",))
         surgery = apply_plan(analysis, found.best.plan)
@@ -73,7 +73,8 @@ class Prune(Pass):
             _widths(analysis, found.best.plan),
             _frozen(analysis),
         )
-        return PassResult(surgery.model, bool(found.best.plan.removals), _notes(found, criterion), pruning)
+        modified, notes = bool(found.best.plan.removals), _notes(found, criterion)
+        return PassResult(surgery.model, modified, notes, pruning, interrupted=interrupted)
 
     def _strategy(self) -> Strategy:
         known = by_name("toolchain.strategies", Strategy)  # type: ignore[type-abstract]
@@ -86,6 +87,16 @@ class Prune(Pass):
         if self.criterion != AUTO:
             return self.criterion
         return strategy.criterion if context.calibration is not None else "l2"
+
+
+def _search(strategy: Strategy, problem: Problem) -> tuple[Found, bool]:
+    """Search; where that is interrupted after a first trial, return what there is, and that it was."""
+    try:
+        return strategy.search(problem), False
+    except Interrupted:
+        if not problem.trials:
+            raise
+        return problem.so_far(), True
 
 
 def _problem(analysis: Analysis, criterion: str, context: PassContext) -> Problem:
@@ -108,6 +119,7 @@ def _problem(analysis: Analysis, criterion: str, context: PassContext) -> Proble
         candidates.divergence if context.calibration else None,
         context.reporter.progress,
         np.random.default_rng(context.seed),
+        criterion,
     )
 
 
@@ -154,6 +166,7 @@ def _notes(found: Found, criterion: str) -> tuple[str, ...]:
         f"criterion {criterion}",
         f"{len(found.trials)} engines built and timed",
         f"{removed} units removed",
+        *found.notes,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,7 @@ from toolchain.data.split import MAX_CALIBRATION_SAMPLES, MAX_EVALUATION_SAMPLES
 from toolchain.emit.bundle import check_output
 from toolchain.emit.emission import Emission, emit, emit_failure
 from toolchain.emit.report import Report
-from toolchain.errors import ExitCode, PrunecError
+from toolchain.errors import PrunecError, UsageError
 from toolchain.graph.analysis import analyse
 from toolchain.graph.cost import Cost, CostModel
 from toolchain.graph.deployment import Shapes, deployment_binding, random_feeds
@@ -29,12 +30,15 @@ from toolchain.graph.load import LoadedModel, load_model
 from toolchain.graph.normalise import normalise
 from toolchain.graph.oracle import Feeds
 from toolchain.graph.rule import Rule
+from toolchain.measure.cache import cache_folder
+from toolchain.measure.journal import Journal
 from toolchain.measure.lock import device_lock
 from toolchain.measure.timer import EngineTimer
 from toolchain.pipeline.contract import Pass, PassContext, Reporter
 from toolchain.pipeline.observers import Assess, Dump, Measure, Observer, Verify
 from toolchain.pipeline.run import OnRecord, Pipeline
 from toolchain.targets.contract import Target
+from toolchain.trial import allowance_for, try_out
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,8 +82,9 @@ def compile_model(request: CompileRequest, reporter: Reporter, on_record: OnReco
         ):
             return _Compilation(request, loaded, Path(folder), reporter).run(on_record)
     except PrunecError as error:
-        if error.exit_code is not ExitCode.USAGE and not request.dry_run:
-            emit_failure(request.output, request, loaded, error)
+        if not request.dry_run:
+            with suppress(UsageError):  # where nothing can be written, what went wrong before is worth more
+                emit_failure(request.output, request, loaded, error)
         raise
 
 
@@ -95,14 +100,28 @@ class _Compilation:
     def run(self, on_record: OnRecord) -> Report:
         """Run every pass, then emit."""
         request = self._request
+        self._try_out()
         if self._accuracy:
             for warning in self._accuracy.judging.data.warnings:
                 self._reporter.warn(warning)
         pipeline = Pipeline(request.passes, self._observers(), self._cost, request.min_accuracy, on_record)
         outcome = pipeline.run(self._loaded.normalised, self._context())
+        if self._journal.reused:
+            self._reporter.progress(f"{self._journal.reused} measurements of an earlier, unfinished run were used")
         if not request.dry_run:
             self._reporter.progress("writing the bundle")
-        return emit(Emission(request, self._loaded, outcome, self._accuracy, self._timer, self._feeds), self._reporter)
+        report = emit(
+            Emission(request, self._loaded, outcome, self._accuracy, self._timer, self._feeds), self._reporter
+        )
+        if not outcome.interrupted:
+            self._journal.close()
+        return report
+
+    def _try_out(self) -> None:
+        """Run the original once where it can do no harm, before it runs in this process."""
+        analysis = analyse(self._loaded.normalised, self._request.rules, binding=self._binding)
+        cost = CostModel(analysis, self._request.rules).total
+        try_out(self._loaded.path, self._binding, allowance_for(analysis, cost))
 
     @cached_property
     def _accuracy(self) -> Accuracy | None:
@@ -149,11 +168,22 @@ class _Compilation:
 
     @cached_property
     def _timer(self) -> EngineTimer:
-        self._reporter.progress(f"building and timing the original on {self._request.target.name}")
-        generator = np.random.default_rng(self._request.seed)
+        request, generator = self._request, np.random.default_rng(self._request.seed)
+        self._reporter.progress(f"building and timing the original on {request.target.name}")
         return EngineTimer.start(
-            self._request.target, self._loaded.original, self._feeds, self._binding, self._folder / "engines", generator
+            request.target,
+            self._loaded.original,
+            self._feeds,
+            self._binding,
+            self._folder / "engines",
+            generator,
+            journal=self._journal,
         )
+
+    @cached_property
+    def _journal(self) -> Journal:
+        """What an unfinished compile of this model on this target has measured."""
+        return Journal.at(cache_folder() / "journals", self._loaded.sha256, self._request.target.identity().key())
 
     def _context(self) -> PassContext:
         return PassContext(

@@ -4,6 +4,7 @@
     ├── UsageError              2   an option, a path, the data: the call is wrong
     │   └── DataError           2   the data does not fit the model
     ├── ModelError              3   the model is broken, unsupported, or has nothing to prune
+    │   └── BundleError         3   a bundle is not what its papers say
     ├── BudgetMissed            4   the budget was not met
     ├── AccuracyFloorMissed     5   the accuracy floor was not met
     ├── EnvironmentMissing      6   no GPU, a library that is absent or of the wrong version
@@ -41,6 +42,10 @@ class PrunecError(Exception):
         self.hint = hint
 
 
+class Interrupted(BaseException):
+    """Ctrl-C or SIGTERM: what was found so far is kept. No PrunecError, so that nothing handles it on the way."""
+
+
 class UsageError(PrunecError):
     """The call is wrong: an option, a path, a file."""
 
@@ -55,6 +60,10 @@ class ModelError(PrunecError):
     """The model is broken, unsupported, or has nothing that can be pruned."""
 
     exit_code = ExitCode.MODEL
+
+
+class BundleError(ModelError):
+    """A bundle is not what its papers say: damaged, mixed up, or made by a newer version."""
 
 
 class BudgetMissed(PrunecError):

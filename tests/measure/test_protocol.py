@@ -5,7 +5,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from toolchain.measure.comparison import Comparison
 from toolchain.measure.latency import Latency
-from toolchain.measure.protocol import Protocol, compare, measure
+from toolchain.measure.protocol import Protocol, Run, compare, measure, undisturbed
 from toolchain.targets.onnxruntime import Onnxruntime
 
 TARGET = Onnxruntime(threads=1)
@@ -63,7 +63,7 @@ def test_a_latency_says_what_it_means(engines):
     assert (found.clock, found.batch, found.identity) == ("host", 2, engines[4].identity)
     assert found.warm_up_runs >= 10
     assert found.warm_up_seconds > 0.02
-    assert len(found.samples_ms) >= QUICK.min_rounds * QUICK.turn_runs
+    assert len(found.samples_ms) + found.disturbed_runs >= QUICK.min_rounds * QUICK.turn_runs
     assert 0 < found.p10_ms <= found.median_ms <= found.p90_ms
     assert found.measured
 
@@ -72,3 +72,13 @@ def test_latencies_and_comparisons_survive_json(engines):
     found = compare(TARGET, engines[12], engines[4], FEEDS, protocol=QUICK, rng=np.random.default_rng(0))
     assert Comparison.from_json(found.to_json()) == found
     assert Latency.from_json(found.baseline.to_json()) == found.baseline
+
+
+def test_runs_that_the_kernel_interrupted_do_not_count():
+    quiet = [Run(3.3, disturbed=False)] * 3
+    assert undisturbed([*quiet, Run(7.4, disturbed=True)]) == quiet
+
+
+def test_where_hardly_any_run_was_left_alone_all_count():
+    runs = [Run(3.3, disturbed=False), *[Run(7.4, disturbed=True)] * 9]
+    assert undisturbed(runs) == runs

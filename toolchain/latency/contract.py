@@ -31,7 +31,7 @@ class Extent:
 class Block:
     """What the target runs as one kernel: a weighted layer with what is fused to it.
 
-    `name` is that of the weighted node (its first output where it has none); `stage` names blocks whose prediction
+    `name` is that of the weighted node (its first output where it has none of its own); `stage` names blocks whose prediction
     errors are alike, those of one spatial size. The widths it reads and writes decide its latency.
     """
 
@@ -52,6 +52,10 @@ class LatencyModel(Protocol):
     @property
     def blocks(self) -> Sequence[Block]:
         """The weighted layers, in the graph's order."""
+
+    @property
+    def baseline_ms(self) -> float:
+        """The original's latency: what a predicted ratio of 1 stands for."""
 
     @property
     def timings(self) -> int:

@@ -26,6 +26,8 @@ class Latency:
     warm_up_seconds: float
     batch: int
     identity: Identity
+    disturbed_runs: int = 0
+    """Runs that the kernel interrupted and that are therefore not among the samples, where enough others are."""
 
     @property
     def median_ms(self) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import onnx
 from toolchain.graph.deployment import bind_model
 from toolchain.graph.facts import Binding
 from toolchain.measure.comparison import Comparison
+from toolchain.measure.journal import Journal, key_of
 from toolchain.measure.latency import Latency
 from toolchain.measure.protocol import Feeds, Protocol, compare, measure
 from toolchain.targets.contract import Target
@@ -36,6 +39,7 @@ class EngineTimer:
     quick: Protocol
     final: Protocol
     generator: np.random.Generator
+    journal: Journal
     trials: list[Comparison] = field(default_factory=list)
 
     @classmethod
@@ -50,11 +54,14 @@ class EngineTimer:
         *,
         quick: Protocol = QUICK,
         final: Protocol = FINAL,
+        journal: Journal | None = None,
     ) -> EngineTimer:
-        """Build and time the original."""
+        """Build and time the original; what the journal remembers is not timed again."""
+        journal = journal or Journal(None)
         engine = build_deployed(target, original, binding, directory)
-        latency = measure(target, engine, feeds, protocol=quick, rng=generator)
-        return cls(target, directory, engine, latency, feeds, binding, quick, final, generator)
+        key = _key([engine], feeds, quick)
+        latency = journal.remember(key, Latency, lambda: measure(target, engine, feeds, protocol=quick, rng=generator))
+        return cls(target, directory, engine, latency, feeds, binding, quick, final, generator, journal)
 
     @property
     def baseline_ms(self) -> float:
@@ -68,11 +75,25 @@ class EngineTimer:
     def compare(self, model: onnx.ModelProto, *, final: bool = False) -> Comparison:
         """Build the model's engine and time it against the original's, interleaved."""
         protocol = self.final if final else self.quick
-        comparison = compare(
-            self.target, self.baseline, self.build(model), self.feeds, protocol=protocol, rng=self.generator
+        engine = self.build(model)
+        key = _key([self.baseline, engine], self.feeds, protocol)
+        comparison = self.journal.remember(
+            key,
+            Comparison,
+            lambda: compare(self.target, self.baseline, engine, self.feeds, protocol=protocol, rng=self.generator),
         )
         self.trials.append(comparison)
         return comparison
+
+
+def _key(engines: Sequence[Engine], feeds: Feeds, protocol: Protocol) -> str:
+    """Identify a measurement by everything it depends on, by content."""
+    inputs = hashlib.sha256()
+    for name in sorted(feeds):
+        inputs.update(f"{name} {feeds[name].dtype} {feeds[name].shape}".encode())
+        inputs.update(np.ascontiguousarray(feeds[name]).tobytes())
+    models = (engine.model_sha256 for engine in engines)
+    return key_of(*models, engines[0].identity.key(), inputs.hexdigest(), repr(protocol))
 
 
 def build_deployed(target: Target, model: onnx.ModelProto, binding: Binding, directory: Path) -> Engine:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import ClassVar, Protocol
 
 import onnx
@@ -111,6 +111,8 @@ class PassResult:
     notes: tuple[str, ...] = ()
     pruning: Pruning | None = None
     exact: bool = True
+    interrupted: bool = False
+    """Whether it was to end early: this is the best so far, and no other pass is to run."""
 
 
 class Pass(ABC):
@@ -134,7 +136,7 @@ class Pass(ABC):
         """Run, and check what came out."""
         result = self.run(model, context)
         if not result.modified:
-            return PassResult(model, False, result.notes, result.pruning)
+            return replace(result, model=model)
         self._check(model, result.model)
         return result
 

@@ -9,7 +9,7 @@ from itertools import takewhile
 
 import onnx
 
-from toolchain.errors import UsageError
+from toolchain.errors import Interrupted, UsageError
 from toolchain.graph.cost import Cost
 from toolchain.pipeline.contract import Pass, PassContext, PassResult, Pruning
 from toolchain.pipeline.observers import Observer
@@ -29,6 +29,8 @@ class Outcome:
     model: onnx.ModelProto
     records: tuple[Record, ...]
     pruning: Pruning | None
+    interrupted: bool = False
+    """Whether it was to end early: the model is the best so far, not repaired and not timed again."""
 
     @property
     def last(self) -> Record:
@@ -60,6 +62,8 @@ class Pipeline:
         state = _State(original, None, (first,))
         before_lossy: _State | None = None
         for number, step in enumerate(self.passes):
+            if state.interrupted:
+                break
             repaired_later = any(later.repairs for later in self.passes[number + 1 :])
             if step.lossy and repaired_later and before_lossy is None:
                 before_lossy = state
@@ -69,12 +73,24 @@ class Pipeline:
             if after.records[-1].below_floor and before_lossy is not None:
                 after = before_lossy.without(after.records[len(before_lossy.records) :])
             state, before_lossy = after, before_lossy if defer else None
-        return Outcome(state.model, state.records, state.pruning)
+        return Outcome(state.model, state.records, state.pruning, state.interrupted)
 
     def _step(self, step: Pass, state: _State, context: PassContext, *, judge_floor: bool) -> _State:
         context.reporter.progress(f"pass {step.name()}")
         started = time.monotonic()
+        try:
+            return self._observed_step(step, state, context, judge_floor=judge_floor, started=started)
+        except Interrupted:
+            if state.pruning is None:
+                raise
+            return replace(state, interrupted=True)
+
+    def _observed_step(
+        self, step: Pass, state: _State, context: PassContext, *, judge_floor: bool, started: float
+    ) -> _State:
         result = step(state.model, replace(context, cut=state.pruning))
+        if result.interrupted:
+            return self._cut_short(step, state, result, started)
         observed = self._observe(state.model, result, step.name(), started)
         record = self._judged(observed, _last_kept(state.records), judge_floor=judge_floor)
         self.on_record(record)
@@ -82,6 +98,22 @@ class Pipeline:
         if record.status is not Status.KEPT:
             return replace(state, records=records)
         return _State(result.model, result.pruning or state.pruning, records)
+
+    def _cut_short(self, step: Pass, state: _State, result: PassResult, started: float) -> _State:
+        """Keep what an interrupted search has found, with the latency it was found by."""
+        best = result.pruning.found.best if result.pruning else None
+        seconds = time.monotonic() - started
+        record = Record(
+            step.name(),
+            Status.KEPT,
+            self.cost_of(result.model),
+            result.model.ByteSize(),
+            seconds,
+            comparison=best.comparison if best else None,
+            notes=(*result.notes, "interrupted: the best so far, not repaired"),
+        )
+        self.on_record(record)
+        return _State(result.model, result.pruning, (*state.records, record), interrupted=True)
 
     def _observe(self, before: onnx.ModelProto, result: PassResult, name: str, started: float) -> Record:
         status = Status.KEPT if result.modified else Status.UNCHANGED
@@ -121,6 +153,7 @@ class _State:
     model: onnx.ModelProto
     pruning: Pruning | None
     records: tuple[Record, ...]
+    interrupted: bool = False
 
     def without(self, records: Sequence[Record]) -> _State:
         """Return this state with these later records rolled back."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import gcd
 from typing import ClassVar
@@ -79,6 +79,10 @@ class Problem:
     """
     progress: Callable[[str], None]
     generator: np.random.Generator
+    criterion: str = "l2"
+    """What `importance` was scored by."""
+    trials: list[Trial] = field(default_factory=list)
+    """Every trial so far, for a search that does not come to its end."""
 
     @cached_property
     def latency(self) -> LatencyModel:
@@ -128,7 +132,14 @@ class Problem:
         """Cut, build and time. What seems to meet the budget is timed again, longer: luck must not pass."""
         cost = self.cost(plan)
         trial = self._trial(plan, cost, final=False)
-        return self._trial(plan, cost, final=True) if trial.met else trial
+        self.trials.append(self._trial(plan, cost, final=True) if trial.met else trial)
+        return self.trials[-1]
+
+    def so_far(self) -> Found:
+        """Return what an interrupted search leaves: the slowest trial within the limits, else the fastest."""
+        within = [trial for trial in self.trials if trial.met]
+        best = max(within, key=lambda trial: trial.comparison.ratio, default=fastest(self.trials))
+        return Found(best, tuple(self.trials), bool(within))
 
     def _trial(self, plan: Plan, cost: Cost, *, final: bool) -> Trial:
         comparison = self.time_plan(plan, cost, final)
@@ -149,11 +160,12 @@ class Problem:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """The best trial, all trials in order, and whether the best meets the budget."""
+    """The best trial, all trials in order, whether the best meets the budget, and what else the report should say."""
 
     best: Trial | None
     trials: tuple[Trial, ...]
     met: bool
+    notes: tuple[str, ...] = ()
 
 
 class Strategy(ABC):

@@ -3,17 +3,22 @@
 import shutil
 import tempfile
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy.typing as npt
 import onnx
 from polygraphy.backend.base import BaseRunner
 
-from toolchain.errors import UsageError
+from toolchain.errors import EnvironmentMissing, UsageError
 from toolchain.graph.hashing import model_sha256
 from toolchain.targets.engine import Engine, Identity, find, folder_name, seal
+from toolchain.targets.layer_time import LayerTime
+
+Feeds = Mapping[str, npt.NDArray[Any]]
 
 
 class Clock(StrEnum):
@@ -57,6 +62,8 @@ class Target(ABC):
     engine_suffix: ClassVar[str]
     auto_rank: ClassVar[int | None] = None
     """Place in the search of `auto`, lowest first; None: only on request."""
+    profiles: ClassVar[bool] = False
+    """Whether `profile` tells what each kernel takes."""
     needs_fixed_sizes: ClassVar[bool] = False
     """Whether symbolic input sizes have to be fixed to the deployed ones before an engine is built."""
 
@@ -69,6 +76,11 @@ class Target(ABC):
     def executes(self) -> bool:
         """Whether `runner` computes outputs on this machine, so that accuracy can be measured through it."""
         return self.measured
+
+    @property
+    def single_threaded(self) -> bool:
+        """Whether an inference keeps one thread of this process busy: its processor time is its latency when idle."""
+        return False
 
     @property
     def options(self) -> tuple[tuple[str, str], ...]:
@@ -104,6 +116,13 @@ class Target(ABC):
 
         After `infer`, its `last_inference_time()` is the latency in seconds on this target's `clock`.
         """
+
+    def profile(self, model: onnx.ModelProto, engine: Engine, feeds: Feeds, runs: int) -> tuple[LayerTime, ...]:  # noqa: ARG002
+        """Run the engine of `model` so many times in a fresh session; return its kernels in the order they run.
+
+        Raises EnvironmentMissing where the target has no such profile.
+        """
+        raise EnvironmentMissing(f"target {self.name} does not tell what single layers take")
 
     def build(self, model: onnx.ModelProto, directory: Path) -> Engine:
         """Return the engine of `model` under `directory`, compiled only if it is not there yet.

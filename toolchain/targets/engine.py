@@ -61,7 +61,7 @@ def folder_name(source_sha256: str, identity: Identity) -> str:
 
 def seal(path: Path, identity: Identity, source_sha256: str) -> Engine:
     """Describe the engine just written to `path`, in a file beside it, and flush its folder to the disk."""
-    engine = Engine(path, identity, _content_sha256(path.parent), source_sha256)
+    engine = Engine(path, identity, content_sha256(path.parent), source_sha256)
     named = replace(engine, path=Path(path.name))
     (path.parent / _DESCRIPTOR).write_bytes(_ADAPTER.dump_json(named))
     for file in path.parent.iterdir():
@@ -76,7 +76,7 @@ def find(path: Path, identity: Identity, source_sha256: str) -> Engine | None:
         found = _ADAPTER.validate_json((path.parent / _DESCRIPTOR).read_bytes())
     except (OSError, ValidationError):
         return None
-    wanted = Engine(Path(path.name), identity, _content_sha256(path.parent), source_sha256)
+    wanted = Engine(Path(path.name), identity, content_sha256(path.parent), source_sha256)
     return replace(wanted, path=path) if found == wanted else None
 
 
@@ -84,7 +84,8 @@ def _content(folder: Path) -> Iterator[Path]:
     return (file for file in sorted(folder.iterdir()) if file.name != _DESCRIPTOR)
 
 
-def _content_sha256(folder: Path) -> str:
+def content_sha256(folder: Path) -> str:
+    """Return the hash of all files of an engine's folder, its descriptor left out, in the order of their names."""
     digest = hashlib.sha256()
     for file in _content(folder):
         with file.open("rb") as handle:

@@ -26,8 +26,10 @@ from polygraphy.backend.base import BaseRunner
 from pydantic import Field, TypeAdapter
 
 from toolchain.errors import ModelError
-from toolchain.targets.contract import Alignment, Availability, Clock, Target
+from toolchain.graph.index import GraphIndex
+from toolchain.targets.contract import Alignment, Availability, Clock, Feeds, Target
 from toolchain.targets.engine import Engine, Identity
+from toolchain.targets.layer_time import LayerTime, first_outputs, share_nodes
 
 LAUNCH_US = 3.0
 WAVE_US = 1.0
@@ -82,6 +84,7 @@ class Null(Target):
     clock: ClassVar[Clock] = Clock.MODELLED
     engine_suffix: ClassVar[str] = ".json"
     needs_fixed_sizes: ClassVar[bool] = True
+    profiles: ClassVar[bool] = True
 
     multiprocessors: Count = 8
     tile_rows: Count = 64
@@ -117,6 +120,23 @@ class Null(Target):
         """Return a runner that computes nothing and reports the modelled latency."""
         return _Runner(engine.path)
 
+    def profile(self, model: onnx.ModelProto, engine: Engine, feeds: Feeds, runs: int) -> tuple[LayerTime, ...]:  # noqa: ARG002
+        """Return the modelled kernels; what follows a weighted node runs in its kernel."""
+        index = GraphIndex(model)
+        products = [number for number, node in enumerate(index.nodes) if _is_product(node)]
+        kernels = _ADAPTER.validate_json(engine.path.read_bytes()).nodes
+        shares = share_nodes(index, [[number] for number in products])
+        return tuple(
+            LayerTime(
+                name=kernel.name or index.nodes[number].output[0],
+                op_type=kernel.op_type,
+                nodes=first_outputs(index, share),
+                tensor=index.nodes[share[-1]].output[0],
+                samples_ms=(kernel.latency_ms,),
+            )
+            for number, kernel, share in zip(products, kernels, shares, strict=True)
+        )
+
     def node_latencies(self, model: onnx.ModelProto) -> tuple[NodeLatency, ...]:
         """Return the cost of each Conv, ConvTranspose, Gemm and MatMul in the graph's order.
 
@@ -126,7 +146,7 @@ class Null(Target):
         return tuple(
             NodeLatency(node.name, node.op_type, self._latency_us(node, shapes) / 1e3)
             for node in model.graph.node
-            if node.op_type in _PRODUCTS and node.domain in {"", "ai.onnx"}
+            if _is_product(node)
         )
 
     def _latency_us(self, node: onnx.NodeProto, shapes: Mapping[str, Shape]) -> float:
@@ -196,6 +216,10 @@ def _matmul(node: onnx.NodeProto, shapes: Mapping[str, Shape]) -> Product:
 
 
 _PRODUCTS = {"Conv": _conv, "ConvTranspose": _conv_transpose, "Gemm": _gemm, "MatMul": _matmul}
+
+
+def _is_product(node: onnx.NodeProto) -> bool:
+    return node.op_type in _PRODUCTS and node.domain in {"", "ai.onnx"}
 
 
 def _attribute(node: onnx.NodeProto, name: str, default: int) -> int:

@@ -29,9 +29,11 @@ from polygraphy.datatype import DataType
 from pydantic import Field
 
 from toolchain.errors import EnvironmentMissing, ModelError, UsageError
-from toolchain.targets.contract import Alignment, Availability, Clock, Target
+from toolchain.targets.contract import Alignment, Availability, Clock, Feeds, Target
 from toolchain.targets.engine import Engine, Identity
 from toolchain.targets.host import cpu_device
+from toolchain.targets.layer_time import LayerTime
+from toolchain.targets.openvino_profile import SETTLE_RUNS, layer_times
 
 _ELEMENT_TYPES = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 _CAPABILITIES = {"float32": "FP32", "float16": "FP16", "bfloat16": "BF16"}
@@ -62,6 +64,8 @@ class Openvino(Target):
     needs_fixed_sizes: ClassVar[bool] = True
     """An NPU takes no others, and on a CPU symbolic sizes cost up to 7 % (ResNet-56, one thread)."""
 
+    profiles: ClassVar[bool] = True
+
     threads: Annotated[int, Field(ge=0)] = 0
     device: Literal["CPU", "GPU", "NPU"] = "CPU"
     precision: Literal["float32", "float16", "bfloat16"] = "float32"
@@ -70,6 +74,11 @@ class Openvino(Target):
     def __post_init__(self) -> None:
         if self.device != "CPU" and (self.threads or self.pinning):
             raise UsageError("target openvino: threads and pinning are options of device=CPU", hint="leave them out")
+
+    @property
+    def single_threaded(self) -> bool:
+        """Whether it computes in one thread of this process."""
+        return self.device == "CPU" and self.threads == 1
 
     def availability(self) -> Availability:
         """Say whether the library, the device and its arithmetic are there."""
@@ -125,9 +134,22 @@ class Openvino(Target):
         """Return a runner of the exported model, timed on the host around the call that computes."""
         return _Runner(lambda: self._load(engine.path))
 
-    def _load(self, path: Path) -> Any:
+    def profile(self, model: onnx.ModelProto, engine: Engine, feeds: Feeds, runs: int) -> tuple[LayerTime, ...]:
+        """Run with performance counters, which tick in microseconds."""
+        compiled = self._load(engine.path, profiled=True)
+        request = compiled.create_infer_request()
+        for name, value in feeds.items():
+            request.set_tensor(name, _library().Tensor(value))
+        counters = []
+        for _ in range(SETTLE_RUNS + runs):
+            request.infer()
+            counters.append(request.get_profiling_info())
+        return layer_times(model, compiled.get_runtime_model(), counters[SETTLE_RUNS:])
+
+    def _load(self, path: Path, *, profiled: bool = False) -> Any:
         try:
-            return _library().Core().import_model(path.read_bytes(), self.device, self._configuration())
+            configured = {**self._configuration(), "PERF_COUNT": profiled}
+            return _library().Core().import_model(path.read_bytes(), self.device, configured)
         except RuntimeError as error:
             what = f"OpenVINO cannot load the engine {path}: {_reason(error)}"
             raise EnvironmentMissing(what, hint="build it with this version, on this kind of machine") from None

@@ -1,0 +1,119 @@
+"""Times blocks on the target, each signature once: what is known is asked of memory, then of the store."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from toolchain.graph.deployment import random_feeds
+from toolchain.latency.block_model import LEAD_SUFFIX, BlockModel
+from toolchain.latency.quiet import quiet_ms, quiet_sessions
+from toolchain.latency.weighted import Pair
+from toolchain.measure.latency import Latency
+from toolchain.measure.protocol import Protocol, measure
+from toolchain.store.entry import Entry
+from toolchain.store.latency_store import LatencyStore
+from toolchain.store.signature import OpSignature
+from toolchain.targets.contract import Target
+from toolchain.targets.engine import Engine
+from toolchain.targets.layer_time import LayerTime
+
+FEW_RUNS = 6
+SESSION_MS = 8.0
+MAX_RUNS = 100
+WHOLE_SESSION = Protocol(warm_up_seconds=0.02, round_ms=10.0, min_rounds=3, max_seconds=0.5, half_width=0.02)
+"""For targets that do not tell what single kernels take."""
+
+
+@dataclass(eq=False)
+class BlockClock:
+    """Latencies of blocks at any widths; counts how many were timed and how many were known.
+
+    A block's latency is the time of the kernels that compute its nodes, and of the layout changes between its
+    neighbours and them, read from the profile of a small model. On a target without profiles it is the small model's.
+    """
+
+    target: Target
+    directory: Path
+    generator: np.random.Generator
+    store: LatencyStore | None = None
+    timings: int = 0
+    _known: dict[OpSignature, Latency] = field(default_factory=dict)
+    _asked: dict[tuple[str, Pair], float] = field(default_factory=dict)
+
+    @property
+    def shared(self) -> int:
+        """How many latencies of blocks were asked for and not timed: others had the same signature."""
+        return len(self._asked) - self.timings
+
+    def latency(self, model: BlockModel, pair: Pair) -> Latency:
+        """Return what the block takes at these widths, timed if nobody has."""
+        signature = model.signature(pair)
+        if signature not in self._known:
+            self._known[signature] = self._stored(signature) or self._timed(signature, model, pair)
+        return self._known[signature]
+
+    def milliseconds(self, model: BlockModel, pair: Pair) -> float:
+        """Return what the block takes at these widths on a machine left alone."""
+        key = (model.fused.block.name, pair)
+        if key not in self._asked:
+            self._asked[key] = quiet_ms(self.latency(model, pair).samples_ms)
+        return self._asked[key]
+
+    def knows(self, model: BlockModel, pair: Pair) -> bool:
+        """Tell whether no timing is needed."""
+        return (model.fused.block.name, pair) in self._asked or model.signature(pair) in self._known
+
+    def _stored(self, signature: OpSignature) -> Latency | None:
+        entry = self.store.get(self.target.identity(), signature) if self.store else None
+        return entry.latency if entry else None
+
+    def _timed(self, signature: OpSignature, block: BlockModel, pair: Pair) -> Latency:
+        model = block.build(pair, self.generator)
+        engine = self.target.build(model, self.directory)
+        try:
+            latency = self._measure(block, model, engine)
+        finally:
+            shutil.rmtree(engine.path.parent, ignore_errors=True)
+        self.timings += 1
+        if self.store:
+            self.store.put(Entry.now(signature, latency))
+        return latency
+
+    def _measure(self, block: BlockModel, model: onnx.ModelProto, engine: Engine) -> Latency:
+        feeds = random_feeds(model, {}, self.generator)
+        if not self.target.profiles:
+            return measure(self.target, engine, feeds, protocol=WHOLE_SESSION, rng=self.generator)
+
+        def session(runs: int) -> list[float]:
+            return _kernel_ms(block, self.target.profile(model, engine, feeds, runs))
+
+        first = session(FEW_RUNS)
+        runs = int(np.clip(SESSION_MS / max(quiet_ms(first), 1e-6), FEW_RUNS, MAX_RUNS))
+        sessions = quiet_sessions(lambda: session(runs)) if self.target.measured else [first]
+        medians = [float(np.median(samples)) for samples in sessions]
+        return Latency(
+            samples_ms=tuple(sample for samples in sessions for sample in samples),
+            low_ms=min(medians),
+            high_ms=max(medians),
+            clock=self.target.clock,
+            warm_up_runs=FEW_RUNS,
+            warm_up_seconds=sum(first) / 1e3,
+            batch=block.weighted.batch,
+            identity=engine.identity,
+        )
+
+
+def _kernel_ms(block: BlockModel, layers: tuple[LayerTime, ...]) -> list[float]:
+    """Add up, run by run, the kernels of the block's nodes and the layout changes between its leads and them."""
+    own = {name for node in block.fused.nodes for name in node.output}
+    counted = [
+        layer.samples_ms
+        for layer in layers
+        if own.intersection(layer.nodes) or (not layer.nodes and layer.tensor.endswith(LEAD_SUFFIX))
+    ]
+    return [sum(run) for run in zip(*counted, strict=True)]
