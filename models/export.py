@@ -7,6 +7,7 @@ import os
 import pickle
 import struct
 import textwrap
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 
@@ -50,8 +51,9 @@ def export(
     exporter: Exporter = Exporter.TORCHSCRIPT,
     opset: int = DEFAULT_OPSET,
     symbolic_batch: bool = True,
+    outputs: Sequence[str] = ("logits",),
 ) -> None:
-    """Write a module in evaluation mode to an ONNX file with the input `input` and the output `logits`.
+    """Write a module in evaluation mode to an ONNX file with the input `input` and these outputs.
 
     TorchScript keeps each BatchNormalization as a node; dynamo folds it into the convolution before it.
 
@@ -65,7 +67,7 @@ def export(
     if not path.parent.is_dir():
         raise UsageError(f"the folder {path.parent} does not exist", hint="create it first")
     convert = _torchscript if exporter is Exporter.TORCHSCRIPT else _dynamo
-    model = convert(module.eval(), example_input, opset, symbolic_batch)
+    model = convert(module.eval(), example_input, opset, symbolic_batch, outputs)
     onnx.checker.check_model(model)
     _write(model, path)
 
@@ -82,7 +84,9 @@ def _write(model: onnx.ModelProto, path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _torchscript(module: nn.Module, example_input: Tensor, opset: int, symbolic_batch: bool) -> onnx.ModelProto:
+def _torchscript(
+    module: nn.Module, example_input: Tensor, opset: int, symbolic_batch: bool, outputs: Sequence[str]
+) -> onnx.ModelProto:
     buffer = io.BytesIO()
     torch.onnx.export(
         module,
@@ -94,13 +98,15 @@ def _torchscript(module: nn.Module, example_input: Tensor, opset: int, symbolic_
         do_constant_folding=False,
         opset_version=opset,
         input_names=["input"],
-        output_names=["logits"],
-        dynamic_axes={"input": {0: "N"}, "logits": {0: "N"}} if symbolic_batch else None,
+        output_names=list(outputs),
+        dynamic_axes={name: {0: "N"} for name in ("input", *outputs)} if symbolic_batch else None,
     )
     return onnx.load_from_string(buffer.getvalue())
 
 
-def _dynamo(module: nn.Module, example_input: Tensor, opset: int, symbolic_batch: bool) -> onnx.ModelProto:
+def _dynamo(
+    module: nn.Module, example_input: Tensor, opset: int, symbolic_batch: bool, outputs: Sequence[str]
+) -> onnx.ModelProto:
     if importlib.util.find_spec("onnxscript") is None:
         raise EnvironmentMissing("the dynamo exporter needs onnxscript", hint="pip install onnxscript")
     program = torch.onnx.export(
@@ -110,7 +116,7 @@ def _dynamo(module: nn.Module, example_input: Tensor, opset: int, symbolic_batch
         verbose=False,
         opset_version=opset,
         input_names=["input"],
-        output_names=["logits"],
+        output_names=list(outputs),
         dynamic_shapes=({0: torch.export.Dim("N")},) if symbolic_batch else None,
     )
     return program.model_proto
@@ -195,6 +201,7 @@ def _run(options: argparse.Namespace) -> None:
         exporter=Exporter(options.exporter),
         opset=options.opset,
         symbolic_batch=options.batch is None,
+        outputs=network.outputs,
     )
 
 

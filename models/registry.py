@@ -12,21 +12,24 @@ import models
 
 @dataclass(frozen=True)
 class Network:
-    """A network's builder and the shape of one input: channels, height, width."""
+    """A network's builder, the shape of one input (channels, height, width), and its outputs' names in ONNX."""
 
     name: str
     build: Callable[[], nn.Module]
     input_shape: tuple[int, int, int]
+    outputs: tuple[str, ...] = ("logits",)
 
 
 _NETWORKS: dict[str, Network] = {}
 
 
-def network(*, input_shape: tuple[int, int, int]) -> Callable[[Callable[[], nn.Module]], Callable[[], nn.Module]]:
+def network(
+    *, input_shape: tuple[int, int, int], outputs: tuple[str, ...] = ("logits",)
+) -> Callable[[Callable[[], nn.Module]], Callable[[], nn.Module]]:
     """Register the decorated builder under its own name."""
 
     def register(build: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
-        _NETWORKS[build.__name__] = Network(build.__name__, build, input_shape)
+        _NETWORKS[build.__name__] = Network(build.__name__, build, input_shape, outputs)
         return build
 
     return register

@@ -14,6 +14,7 @@ PARAMETERS = {  # of the papers' own or torchvision's implementations
     "resnet50": 25_557_032,
     "resnet56": 853_018,
     "vgg16_bn": 138_365_992,
+    "yolov3": 61_949_149,
 }
 
 TORCHVISION = {  # network: a parameter of its first, a middle and its last layer, with shape
