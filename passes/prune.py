@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import ClassVar
 
 import numpy as np
 import onnx
 
+from toolchain.budget import Budget
 from toolchain.criterion import Calibration, Criterion, Scores
 from toolchain.errors import Interrupted, ModelError, UsageError
 from toolchain.graph.analysis import Analysis, analyse
@@ -23,10 +24,14 @@ from toolchain.measure.comparison import Comparison
 from toolchain.options import make, parse_pairs
 from toolchain.pipeline.candidates import Candidates
 from toolchain.pipeline.contract import Pass, PassContext, PassResult, Pruning
+from toolchain.pipeline.few_samples import FewSamples
 from toolchain.registry import by_name
 from toolchain.strategies.contract import Found, Limits, Problem, Strategy
 
 AUTO = "auto"
+
+JUDGED_SAMPLES = 256
+"""How many samples repair and judge a candidate; the result is repaired on all."""
 
 
 @dataclass(frozen=True)
@@ -112,14 +117,30 @@ def _problem(analysis: Analysis, criterion: str, context: PassContext) -> Proble
         cost_model,
         context.alignment,
         removable_branches(analysis),
-        limits := Limits(context.budget.ratio_of(context.timer.baseline_ms)),
+        limits := _limits(context.budget, context.timer.baseline_ms, cost_model.total),
         _time_plan(analysis, cost_model, limits, context),
         lambda: StairMacs(analysis, context.rules, context.alignment.preferred, context.timer.baseline_ms),
         candidates.score,
-        candidates.divergence if context.calibration else None,
+        _divergence(analysis, context),
         context.reporter.progress,
         np.random.default_rng(context.seed),
         criterion,
+    )
+
+
+def _divergence(analysis: Analysis, context: PassContext) -> Callable[[Plan], float] | None:
+    """Return what judges candidates, repaired on few samples: a search asks for dozens."""
+    if context.calibration is None:
+        return None
+    few = replace(context, calibration=FewSamples(context.calibration, JUDGED_SAMPLES))
+    return Candidates(analysis, few, _score).divergence
+
+
+def _limits(budget: Budget, baseline_ms: float, total: Cost) -> Limits:
+    return Limits(
+        budget.ratio_of(baseline_ms),
+        None if budget.macs is None else int(budget.macs * total.macs),
+        None if budget.parameters is None else int(budget.parameters * total.parameters),
     )
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from toolchain.budget import parse_budget
-from toolchain.cli.compose import load_passes, load_rules
+from toolchain.budget import parse_budget, parse_budgets
+from toolchain.cli.compose import load_emitters, load_passes, load_rules
+from toolchain.cli.front import print_front
 from toolchain.cli.terminal import Terminal
-from toolchain.compile import CompileRequest, compile_model
+from toolchain.compile import compile_front, compile_model, compile_within
 from toolchain.data.preprocess import Preprocess
 from toolchain.emit.markdown import HEADINGS, pass_row
 from toolchain.emit.report import Report
@@ -20,6 +22,7 @@ from toolchain.errors import UsageError
 from toolchain.graph.deployment import parse_input_shapes
 from toolchain.pipeline.contract import Pass
 from toolchain.pipeline.parse import PRESETS, make_pass, parse_passes, read_pipeline
+from toolchain.request import CompileRequest
 from toolchain.targets import registry as targets
 from toolchain.targets.contract import Target
 
@@ -28,6 +31,12 @@ def compile_command(
     model: Annotated[Path, typer.Argument(help="The trained network, an ONNX file.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The bundle's folder.")] = Path("build"),
     budget: Annotated[str, typer.Option(help="Latency to reach: 60% of the original's, or 4.5ms.")] = "",
+    macs: Annotated[str, typer.Option(help="Multiply-accumulates to reach, 50% of the original's.")] = "",
+    params: Annotated[str, typer.Option(help="Parameters to reach, 50% of the original's.")] = "",
+    pareto: Annotated[str, typer.Option(help="Several latencies, 80,70,60%: one bundle each below --output.")] = "",
+    max_accuracy_drop: Annotated[
+        float | None, typer.Option(min=0, help="Instead of a budget: the fastest that loses at most this, in points.")
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option(help="Samples: an .npz, a folder of class folders, or a Python file (run as code)."),
@@ -68,8 +77,9 @@ def compile_command(
         passes=_passes(passes, preset, config, strategy, criterion),
         target=targets.create(target, target_options),
         rules=load_rules(),
+        emitters=load_emitters(),
         also_build=[_target_to_build(text) for text in also_build or []],
-        budget=parse_budget(budget) if budget else None,
+        budget=parse_budget(budget, macs=macs, parameters=params),
         data=data,
         preprocess=Preprocess.parse(preprocess) if preprocess else None,
         metric=metric,
@@ -83,11 +93,20 @@ def compile_command(
         seed=seed,
         command=shlex.join(["prunec", *sys.argv[1:]]),
     )
-    _check(request)
+    goals = ["--pareto"] * bool(pareto) + ["--max-accuracy-drop"] * (max_accuracy_drop is not None)
+    _check(request, goals)
     with terminal.live():
-        report = compile_model(request, terminal, terminal.record)
-    _print(report, terminal, json_output=json_output, dry_run=dry_run, output=output)
-    raise typer.Exit(report.exit_code)
+        if pareto:
+            reports = compile_front(request, parse_budgets(pareto), terminal, terminal.record)
+        elif max_accuracy_drop is not None:
+            reports = [compile_within(request, max_accuracy_drop, terminal, terminal.record)]
+        else:
+            reports = [compile_model(request, terminal, terminal.record)]
+    if pareto:
+        print_front(reports, terminal, output, json_output=json_output)
+    else:
+        _print(reports[0], terminal, json_output=json_output, dry_run=dry_run, output=output)
+    raise typer.Exit(max(report.exit_code for report in reports))
 
 
 def _target_to_build(text: str) -> Target:
@@ -112,10 +131,12 @@ def _passes(text: str, preset: str, config: Path | None, strategy: str, criterio
     ]
 
 
-def _check(request: CompileRequest) -> None:
+def _check(request: CompileRequest, goals: Sequence[str]) -> None:
     """Refuse at once what would only be found out after minutes, or never."""
-    if request.budget is None and any(item.name() == "prune" for item in request.passes):
+    if not goals and request.budget is None and any(item.name() == "prune" for item in request.passes):
         raise UsageError("there is no budget", hint="add --budget 60%, or choose --preset fold")
+    if len(goals) + (request.budget is not None) > 1:
+        raise UsageError(f"{goals[0]} says itself how fast to become", hint="leave the other budgets out")
     if request.min_accuracy is not None and request.data is None:
         raise UsageError("--min-accuracy without data cannot be checked", hint="add --data")
     without_data = {
