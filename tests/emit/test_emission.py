@@ -6,14 +6,14 @@ import tomllib
 import numpy as np
 import onnx
 import pytest
-from oracle import RULES, execute
-from small import TILES, Silent, feeds_of, network, parameters
+from bundles import compile_request, run_compile
+from oracle import execute
+from small import feeds_of, network, parameters
 
 from passes.fold_constants import FoldConstants
 from passes.prune import Prune
 from toolchain.budget import Budget
-from toolchain.compile import CompileRequest, compile_model
-from toolchain.emit.manifest import Manifest
+from toolchain.emit.manifest import Manifest, Transform
 from toolchain.emit.report import Report
 from toolchain.errors import ExitCode, ModelError
 from toolchain.graph.hashing import file_sha256, model_sha256
@@ -22,25 +22,16 @@ from toolchain.graph.oracle import compare_with_masked
 from toolchain.graph.plan import parse_plan
 from toolchain.pipeline.parse import read_pipeline
 
-FILES = ["engine/engine.json", "manifest.json", "model.onnx", "pipeline.toml", "plan.json", "report.json", "report.md"]
-
-
-def request(folder, model, **changes):
-    onnx.save(model, folder / "source.onnx")
-    given = {
-        "model": folder / "source.onnx",
-        "output": folder / "build",
-        "passes": [FoldConstants(), Prune()],
-        "target": TILES,
-        "rules": RULES,
-        "budget": Budget(ratio=0.6),
-        "command": "prunec compile source.onnx --budget 60%",
-    }
-    return CompileRequest(**{**given, **changes})
-
-
-def run(wanted):
-    return compile_model(wanted, Silent(), lambda _: None)
+FILES = [
+    "engine/engine.json",
+    "manifest.json",
+    "model.onnx",
+    "pipeline.toml",
+    "plan.json",
+    "report.html",
+    "report.json",
+    "report.md",
+]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -54,7 +45,7 @@ def own_cache(tmp_path_factory):
 def compiled(tmp_path_factory):
     """The bundle's folder and the report that was returned."""
     folder = tmp_path_factory.mktemp("compiled")
-    return folder / "build", run(request(folder, network()))
+    return folder / "build", run_compile(compile_request(folder, network()))
 
 
 @pytest.fixture(scope="module")
@@ -121,8 +112,10 @@ def test_the_manifests_slices_make_the_pruned_parameters_of_the_sources(bundle):
     assert manifest.source_model_sha256 == file_sha256(bundle.parent / "source.onnx")
     assert manifest.pruned_from_sha256 == model_sha256(source)
     rebuilt = parameters(source)
-    for item in manifest.slices:
-        rebuilt[item.parameter] = np.take(rebuilt[item.parameter], item.kept, axis=item.axis)
+    for item in manifest.parameters:
+        assert item.transform is Transform.TAKEN
+        for part in item.slices:
+            rebuilt[item.name] = np.take(rebuilt[item.name], part.kept, axis=part.axis)
     shipped = parameters(onnx.load(bundle / "model.onnx"))
     assert rebuilt.keys() == shipped.keys()
     for name, value in shipped.items():
@@ -131,11 +124,8 @@ def test_the_manifests_slices_make_the_pruned_parameters_of_the_sources(bundle):
 
 def test_the_bundle_alone_proves_that_pruned_equals_masked(bundle):
     manifest = Manifest.model_validate_json((bundle / "manifest.json").read_text())
-    kept: dict[str, dict[int, np.ndarray]] = {}
-    for item in manifest.slices:
-        kept.setdefault(item.parameter, {})[item.axis] = np.array(item.kept)
     source = normalise(onnx.load(bundle.parent / "source.onnx"))
-    verdict = compare_with_masked(source, onnx.load(bundle / "model.onnx"), kept, feeds_of(source), execute)
+    verdict = compare_with_masked(source, onnx.load(bundle / "model.onnx"), manifest.kept(), feeds_of(source), execute)
     assert verdict.equal
     assert verdict.powered
 
@@ -154,21 +144,21 @@ def test_the_raw_samples_are_kept(bundle):
 
 
 def test_the_same_request_gives_the_same_model_and_plan(bundle, tmp_path):
-    run(request(tmp_path, network()))
+    run_compile(compile_request(tmp_path, network()))
     for name in ("model.onnx", "plan.json", "pipeline.toml"):
         assert (tmp_path / "build" / name).read_bytes() == (bundle / name).read_bytes()
 
 
 def test_a_missed_budget_ships_the_best_found_and_says_so(tmp_path):
-    report = run(request(tmp_path, network(), budget=Budget(ratio=0.01)))
+    report = run_compile(compile_request(tmp_path, network(), budget=Budget(ratio=0.01)))
     assert (report.outcome, report.exit_code) == ("budget missed", ExitCode.BUDGET_MISSED)
     assert report.message.endswith("for a budget of 1%: the best found is in the bundle")
     assert (tmp_path / "build" / "model.onnx").exists()
 
 
 def test_a_budget_in_milliseconds_is_held_against_the_originals(tmp_path):
-    original = run(request(tmp_path, network(), dry_run=True)).passes[0].latency.median_ms
-    report = run(request(tmp_path, network(), budget=Budget(latency_ms=0.6 * original)))
+    original = run_compile(compile_request(tmp_path, network(), dry_run=True)).passes[0].latency.median_ms
+    report = run_compile(compile_request(tmp_path, network(), budget=Budget(latency_ms=0.6 * original)))
     assert report.exit_code == ExitCode.MET
     assert report.passes[-1].latency.median_ms <= 0.6 * original
 
@@ -178,20 +168,22 @@ def test_a_failure_after_the_model_was_read_leaves_a_report(tmp_path):
         '<ir_version: 10, opset_import: ["": 20]> net (float[1,3] x) => (float[1,3] y) { y = Relu(x) }'
     )
     with pytest.raises(ModelError, match="nothing in this model can be pruned"):
-        run(request(tmp_path, small))
+        run_compile(compile_request(tmp_path, small))
     report = Report.model_validate_json((tmp_path / "build" / "report.json").read_text())
     assert (report.outcome, report.exit_code) == ("failed", ExitCode.MODEL)
     assert report.message.startswith("nothing in this model can be pruned")
-    run(request(tmp_path, network()))  # A folder with a report is a bundle: the next try may replace it.
+    run_compile(
+        compile_request(tmp_path, network())
+    )  # A folder with a report is a bundle: the next try may replace it.
     assert (tmp_path / "build" / "model.onnx").exists()
 
 
 def test_a_failure_leaves_an_earlier_bundle_alone(tmp_path):
-    run(request(tmp_path, network()))
+    run_compile(compile_request(tmp_path, network()))
     before = (tmp_path / "build" / "SHA256SUMS").read_bytes()
     small = onnx.parser.parse_model(
         '<ir_version: 10, opset_import: ["": 20]> net (float[1,3] x) => (float[1,3] y) { y = Relu(x) }'
     )
     with pytest.raises(ModelError):
-        run(request(tmp_path, small))
+        run_compile(compile_request(tmp_path, small))
     assert (tmp_path / "build" / "SHA256SUMS").read_bytes() == before

@@ -14,10 +14,14 @@ from toolchain.cli.bench import bench
 from toolchain.cli.build import build
 from toolchain.cli.compile import compile_command
 from toolchain.cli.emit import emit
+from toolchain.cli.finetune import finetune_command
 from toolchain.cli.inspect import inspect
 from toolchain.cli.list_passes import list_passes
+from toolchain.cli.profile import profile
+from toolchain.cli.schema import schema
 from toolchain.cli.terminal import Terminal
-from toolchain.errors import ExitCode, PrunecError
+from toolchain.cli.verify import verify
+from toolchain.errors import ExitCode, Interrupted, PrunecError
 
 app = typer.Typer(
     name="prunec",
@@ -29,8 +33,12 @@ app = typer.Typer(
 app.command("compile")(compile_command)
 app.command("build")(build)
 app.command("emit")(emit)
+app.command("finetune", context_settings={"allow_extra_args": True})(finetune_command)
 app.command("inspect")(inspect)
 app.command("bench")(bench)
+app.command("profile")(profile)
+app.command("verify")(verify)
+app.command("schema")(schema)
 app.command("passes")(list_passes)
 app.add_typer(store.app, name="store")
 
@@ -48,14 +56,15 @@ def _options(
     del version
 
 
-class _Interrupted(BaseException):
-    """Ctrl-C or SIGTERM."""
+def _arguments(given: list[str]) -> list[str]:
+    """Take `prunec MODEL.onnx ...` for `prunec compile MODEL.onnx ...`, as a container is run."""
+    return ["compile", *given] if given and given[0].lower().endswith(".onnx") else given
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     """End by an exception, so that what is half done is cleaned up; PID 1 of a container has no other ending."""
     del number, frame
-    raise _Interrupted
+    raise Interrupted
 
 
 def main() -> None:
@@ -63,11 +72,11 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     try:
-        app(prog_name="prunec")
+        app(prog_name="prunec", args=_arguments(sys.argv[1:]))
     except PrunecError as error:
         Terminal().error(str(error))
         sys.exit(error.exit_code)
-    except _Interrupted:
+    except Interrupted:
         Terminal().error("interrupted")
         sys.exit(ExitCode.INTERRUPTED)
     except Exception as error:  # noqa: BLE001  the last resort: a defect of this tool, told in one line

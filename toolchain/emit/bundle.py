@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -61,8 +61,13 @@ def new_bundle(directory: Path) -> Iterator[Path]:
 def write_checksums(directory: Path) -> None:
     """Write SHA256SUMS over every other file, in the format of `sha256sum -c`."""
     files = sorted(path for path in directory.rglob("*") if path.is_file() and path.name != CHECKSUMS)
-    lines = [f"{file_sha256(path)}  {path.relative_to(directory).as_posix()}\n" for path in files]
-    (directory / CHECKSUMS).write_text("".join(lines))
+    sums = {path.relative_to(directory).as_posix(): file_sha256(path) for path in files}
+    (directory / CHECKSUMS).write_text(checksum_text(sums))
+
+
+def checksum_text(sums: Mapping[str, str]) -> str:
+    """Return the one way of writing hashes by path: a line a file, in the order given."""
+    return "".join(f"{sha256}  {path}\n" for path, sha256 in sums.items())
 
 
 def save_model(model: onnx.ModelProto, path: Path) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,29 +12,46 @@ import tomli_w
 
 from toolchain.data.accuracy import Accuracy
 from toolchain.emit.bundle import MANIFEST, REPORT, new_bundle, save_model, write_checksums
-from toolchain.emit.manifest import Manifest, file_entries, samples, slices
+from toolchain.emit.finetune.files import add_training_files
+from toolchain.emit.html.render import render_html
+from toolchain.emit.judgement import Judgement, judge_counts, judge_ratio
+from toolchain.emit.layers import layer_figures
+from toolchain.emit.manifest import (
+    EngineEntry,
+    Manifest,
+    decisions,
+    file_entries,
+    input_figures,
+    parameter_entries,
+    samples,
+)
 from toolchain.emit.markdown import render_markdown
 from toolchain.emit.report import (
     DataFigure,
     Environment,
+    EquivalenceFigure,
     PassFigure,
     PruningFigure,
     Report,
     TargetFigure,
 )
 from toolchain.errors import ExitCode, PrunecError
+from toolchain.graph.analysis import analyse
 from toolchain.graph.hashing import model_sha256
 from toolchain.graph.load import LoadedModel
 from toolchain.graph.oracle import Feeds, relative_error
 from toolchain.graph.plan import Plan
 from toolchain.measure.timer import EngineTimer, build_deployed
-from toolchain.pipeline.contract import Reporter
+from toolchain.pipeline.contract import Pruning, Reporter
+from toolchain.pipeline.record import Check
 from toolchain.pipeline.run import Outcome
+from toolchain.targets.contract import Target
 from toolchain.targets.engine import Engine
 from toolchain.targets.onnxruntime import execute
+from toolchain.verify.embedding import compare_shipped
 
 if TYPE_CHECKING:
-    from toolchain.compile import CompileRequest
+    from toolchain.request import CompileRequest
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,12 +65,14 @@ class Emission:
     timer: EngineTimer
     feeds: Feeds
 
-
-@dataclass(frozen=True)
-class _Result:
-    outcome: str
-    exit_code: ExitCode
-    message: str
+    @cached_property
+    def equivalence(self) -> EquivalenceFigure | None:
+        """The model that ships against the masked source that holds its weights."""
+        pruning = self.outcome.pruning
+        if pruning is None:
+            return None
+        found = compare_shipped(pruning.source, self.outcome.model, pruning.kept, self.feeds, execute)
+        return EquivalenceFigure.of(Check(found.relative_error, found.tolerance, found.equal, found.powered))
 
 
 def emit(emission: Emission, reporter: Reporter) -> Report:
@@ -68,7 +88,7 @@ def emit(emission: Emission, reporter: Reporter) -> Report:
 
 def emit_failure(output: Path, request: CompileRequest, loaded: LoadedModel, error: PrunecError) -> None:
     """Leave report.json alone where a compile failed after reading the model, unless a bundle is there already."""
-    if output.exists():
+    if output.exists() and any(output.iterdir()):
         return
     report = Report(
         outcome="failed",
@@ -88,33 +108,71 @@ def emit_failure(output: Path, request: CompileRequest, loaded: LoadedModel, err
 def _write(emission: Emission, report: Report, folder: Path, reporter: Reporter) -> None:
     model, request, pruning = emission.outcome.model, emission.request, emission.outcome.pruning
     save_model(model, folder / "model.onnx")
-    _add_engine(emission.timer.build(model), folder / "engine")
-    for number, target in enumerate(request.also_build, 1):
-        reporter.progress(f"building for {target.name}")
-        engine = build_deployed(target, model, emission.timer.binding, emission.timer.directory)
-        _add_engine(engine, folder / f"engine-{number}-{target.name}")
+    if request.emitters:
+        add_training_files(folder, model, emission.loaded.normalised, request.emitters, emission.accuracy, reporter)
+    engines = _add_engines(emission, folder, reporter)
     plan = pruning.plan if pruning else Plan(model_sha256=model_sha256(model))
     (folder / "plan.json").write_text(plan.model_dump_json(indent=2) + "\n")
     (folder / "pipeline.toml").write_text(_pipeline_toml(request))
     (folder / REPORT).write_text(report.model_dump_json(indent=2) + "\n")
     (folder / "report.md").write_text(render_markdown(report))
-    manifest = Manifest(
-        source_model_sha256=emission.loaded.sha256,
-        pruned_from_sha256=plan.model_sha256,
-        target=report.target,
-        environment=report.environment,
-        files=file_entries(folder),
-        slices=slices(pruning.kept) if pruning else (),
-        samples=samples(emission.outcome.records),
-    )
+    (folder / "report.html").write_text(render_html(report), encoding="utf-8")
+    manifest = _manifest(emission, plan, engines, folder)
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
     write_checksums(folder)
 
 
-def _add_engine(engine: Engine, folder: Path) -> None:
+def _manifest(emission: Emission, plan: Plan, engines: tuple[EngineEntry, ...], folder: Path) -> Manifest:
+    """Describe everything that is in the folder by now."""
+    request, outcome, pruning = emission.request, emission.outcome, emission.outcome.pruning
+    return Manifest(
+        source_model_sha256=emission.loaded.sha256,
+        pruned_from_sha256=plan.model_sha256,
+        model_sha256=model_sha256(outcome.model),
+        command=request.command,
+        flags=_flags(request),
+        target=TargetFigure.of(request.target),
+        environment=Environment.here(),
+        inputs=input_figures(emission.timer.feeds),
+        decisions=decisions(outcome.records, request.passes),
+        engines=engines,
+        files=file_entries(folder),
+        parameters=parameter_entries(pruning.source, pruning.kept, outcome.model) if pruning else (),
+        equivalence=emission.equivalence,
+        samples=samples(outcome.records),
+    )
+
+
+def _flags(request: CompileRequest) -> tuple[tuple[str, str], ...]:
+    """Write down every option that is a plain value; passes and targets have places of their own."""
+    elsewhere = {"passes", "target", "rules", "also_build", "command", "emitters"}
+    return tuple(
+        (item.name, str(getattr(request, item.name))) for item in fields(request) if item.name not in elsewhere
+    )
+
+
+def _add_engines(emission: Emission, folder: Path, reporter: Reporter) -> tuple[EngineEntry, ...]:
+    """Copy the engine that was timed, and build those that are for other devices."""
+    model, timer = emission.outcome.model, emission.timer
+    entries = [_add_engine(timer.build(model), timer.target, folder / "engine", timed=True)]
+    for number, target in enumerate(emission.request.also_build, 1):
+        reporter.progress(f"building for {target.name}")
+        engine = build_deployed(target, model, timer.binding, timer.directory)
+        entries.append(_add_engine(engine, target, folder / f"engine-{number}-{target.name}", timed=False))
+    return tuple(entries)
+
+
+def _add_engine(engine: Engine, target: Target, folder: Path, *, timed: bool) -> EngineEntry:
     folder.mkdir()
     for path in engine.files:
         shutil.copyfile(path, folder / path.name)
+    return EngineEntry(
+        path=f"{folder.name}/{engine.path.name}",
+        sha256=engine.sha256,
+        model_sha256=engine.model_sha256,
+        target=TargetFigure.of(target),
+        timed=timed,
+    )
 
 
 def _pipeline_toml(request: CompileRequest) -> str:
@@ -122,25 +180,28 @@ def _pipeline_toml(request: CompileRequest) -> str:
     return tomli_w.dumps({"pass": tables})
 
 
-def _judge(emission: Emission) -> _Result:
+def _judge(emission: Emission) -> Judgement:
     """Say whether budget and floor were met by the model that ships."""
     request, outcome = emission.request, emission.outcome
-    last = outcome.last
+    if outcome.interrupted:
+        message = "the best found so far is in the bundle; the same command goes on from here"
+        return Judgement("interrupted", ExitCode.INTERRUPTED, message)
     below = [item for item in outcome.records if item.below_floor]
     if below:
-        return _Result("accuracy floor missed", ExitCode.ACCURACY_MISSED, below[-1].reason)
-    if request.budget is None or last.comparison is None:
-        return _Result("done", ExitCode.MET, "there was no budget to meet")
+        return Judgement("accuracy floor missed", ExitCode.ACCURACY_MISSED, below[-1].reason)
+    if request.budget is None or outcome.last.comparison is None:
+        return Judgement("done", ExitCode.MET, "there was no budget to meet")
     ratio = request.budget.ratio_of(emission.timer.baseline_ms)
-    reached = f"{100 * last.comparison.ratio:.1f} % of the original latency for a budget of {request.budget}"
-    if not last.comparison.converged and last.comparison.low <= ratio <= last.comparison.high:
-        return _Result("too noisy to decide", ExitCode.TOO_NOISY, f"{reached}, but the interval holds the budget")
-    if last.comparison.ratio <= ratio:
-        return _Result("budget met", ExitCode.MET, reached)
-    return _Result("budget missed", ExitCode.BUDGET_MISSED, f"{reached}: the best found is in the bundle")
+    found = judge_ratio(outcome.last.comparison, ratio, str(request.budget))
+    counts = judge_counts(outcome.records[0].cost, outcome.last.cost, request.budget)
+    if counts and found.exit_code is ExitCode.MET:
+        found = replace(counts, message=f"{found.message}; {counts.message}")
+    if found.exit_code is ExitCode.BUDGET_MISSED:
+        return replace(found, message=f"{found.message}: the best found is in the bundle")
+    return found
 
 
-def _report(emission: Emission, result: _Result) -> Report:
+def _report(emission: Emission, result: Judgement) -> Report:
     request, outcome = emission.request, emission.outcome
     drift = relative_error(execute(outcome.model, emission.feeds, True), execute(outcome.model, emission.feeds, False))
     return Report(
@@ -157,10 +218,17 @@ def _report(emission: Emission, result: _Result) -> Report:
         data=_data_figure(request, emission.accuracy),
         unknown=_unknown(request, emission),
         passes=tuple(PassFigure.of(record) for record in outcome.records),
-        pruning=PruningFigure.of(outcome.pruning) if outcome.pruning else None,
+        pruning=_pruning_figure(emission, outcome.pruning) if outcome.pruning else None,
         runtime_drift=drift,
         environment=Environment.here(),
     )
+
+
+def _pruning_figure(emission: Emission, pruning: Pruning) -> PruningFigure:
+    request = emission.request
+    analysis = analyse(pruning.source, request.rules, binding=emission.timer.binding)
+    layers = layer_figures(analysis, pruning, emission.outcome.model, request.target.width_alignment())
+    return PruningFigure.of(pruning, layers)
 
 
 def _data_figure(request: CompileRequest, accuracy: Accuracy | None) -> DataFigure | None:
@@ -183,6 +251,8 @@ def _unknown(request: CompileRequest, emission: Emission) -> tuple[str, ...]:
         notes.append("no data was given: units were chosen by their weights alone, and accuracy was not measured")
     elif emission.accuracy.judging.data.labels is None:
         notes.append("the data has no labels: accuracy is fidelity to the original model, right or wrong")
+    if emission.equivalence and not emission.equivalence.passed:
+        notes.append("whether the shipped weights are where the source's were: a pass after pruning rewrote the graph")
     if not request.target.measured:
         notes.append(f"target {request.target.name} models latencies: no number here was measured")
     return tuple(notes)

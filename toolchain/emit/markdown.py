@@ -76,7 +76,7 @@ def printable(text: str) -> str:
 def render_markdown(report: Report) -> str:
     """Write the whole report."""
     parts = [f"# prunec: {report.outcome}", report.message, *_headline(report), "## Passes"]
-    parts.append(_table(HEADINGS, [pass_row(item) for item in report.passes]))
+    parts.append(table(HEADINGS, [pass_row(item) for item in report.passes]))
     parts += _pass_notes(report)
     if report.unknown:
         parts += ["## Not known", "\n".join(f"- {item}" for item in report.unknown)]
@@ -126,11 +126,11 @@ def _pass_notes(report: Report) -> list[str]:
 
 def _groups(pruning: PruningFigure) -> list[str]:
     rows = [(item.name, str(item.width_before), str(item.width_after)) for item in pruning.groups]
-    parts = ["## Widths", _table(("group", "before", "after"), rows)]
+    parts = ["## Widths", table(("group", "before", "after"), rows)]
     parts.append(f"{pruning.prunable_channel_share:.1%} of the channels can be pruned.")
     if pruning.frozen_groups:
         frozen = [(item.name, str(item.width), item.reason) for item in pruning.frozen_groups]
-        parts += ["## Frozen groups", _table(("group", "width", "reason"), frozen)]
+        parts += ["## Frozen groups", table(("group", "width", "reason"), frozen)]
     return parts
 
 
@@ -143,7 +143,7 @@ def _trials(pruning: PruningFigure) -> list[str]:
         )
         for i, t in enumerate(pruning.trials, 1)
     ]
-    return ["## Search", _table(("trial", "ratio to original", "MACs"), rows)]
+    return ["## Search", table(("trial", "ratio to original", "MACs"), rows)]
 
 
 def _environment(report: Report) -> list[str]:
@@ -152,7 +152,8 @@ def _environment(report: Report) -> list[str]:
     return [f"prunec {environment.prunec}, Python {environment.python}, {versions}"]
 
 
-def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Write rows as a Markdown table; what is in a cell stays in it."""
     lines = [_row(headings), _row(["---"] * len(headings)), *(_row(row) for row in rows)]
     return "\n".join(lines)
 

@@ -12,7 +12,7 @@ from toolchain import __version__
 from toolchain.data.metric import Score
 from toolchain.measure.comparison import Comparison, Verdict
 from toolchain.pipeline.contract import Pruning
-from toolchain.pipeline.record import Record
+from toolchain.pipeline.record import Check, Record
 from toolchain.strategies.contract import Trial
 from toolchain.targets.contract import Target
 
@@ -97,6 +97,11 @@ class EquivalenceFigure(Frozen):
     passed: bool
     powered: bool
 
+    @classmethod
+    def of(cls, check: Check) -> EquivalenceFigure:
+        """Copy a check: the fields are called alike."""
+        return cls.model_validate(check, from_attributes=True)
+
 
 class PassFigure(Frozen):
     """One pass."""
@@ -116,7 +121,6 @@ class PassFigure(Frozen):
     @classmethod
     def of(cls, record: Record) -> PassFigure:
         """Copy a record."""
-        check = record.check
         return cls(
             name=record.name,
             status=record.status,
@@ -126,14 +130,7 @@ class PassFigure(Frozen):
             seconds=record.seconds,
             latency=LatencyFigure.of(record.comparison) if record.comparison else None,
             accuracy=AccuracyFigure.of(record.score) if record.score else None,
-            equivalence=EquivalenceFigure(
-                relative_error=check.relative_error,
-                tolerance=check.tolerance,
-                passed=check.passed,
-                powered=check.powered,
-            )
-            if check
-            else None,
+            equivalence=EquivalenceFigure.of(record.check) if record.check else None,
             notes=record.notes,
             reason=record.reason,
         )
@@ -147,6 +144,8 @@ class TrialFigure(Frozen):
     ratio: float
     ratio_low: float
     ratio_high: float
+    loss: float | None = None
+    """How far its outputs were from the original's on samples that the search did not fit, where that was looked at."""
 
     @classmethod
     def of(cls, trial: Trial) -> TrialFigure:
@@ -177,6 +176,28 @@ class FrozenGroupFigure(Frozen):
     reason: str
 
 
+class LayerFigure(Frozen):
+    """A weighted layer before and after: channels out and in, and what keeps it from being faster."""
+
+    name: str
+    op_type: str
+    outputs_before: int
+    outputs_after: int
+    inputs_before: int
+    inputs_after: int
+    notes: tuple[str, ...]
+
+
+class StairFigure(Frozen):
+    """A layer's latency over its width, the widths at which it drops, and the width that was chosen."""
+
+    layer: str
+    widths: tuple[int, ...]
+    median_ms: tuple[float, ...]
+    steps: tuple[int, ...]
+    chosen_width: int
+
+
 class PruningFigure(Frozen):
     """What the search tried and decided."""
 
@@ -185,9 +206,10 @@ class PruningFigure(Frozen):
     groups: tuple[GroupFigure, ...]
     frozen_groups: tuple[FrozenGroupFigure, ...]
     prunable_channel_share: float
+    layers: tuple[LayerFigure, ...] = ()
 
     @classmethod
-    def of(cls, pruning: Pruning) -> PruningFigure:
+    def of(cls, pruning: Pruning, layers: tuple[LayerFigure, ...] = ()) -> PruningFigure:
         """Summarise a pruning pass."""
         prunable = sum(before for _, before, _ in pruning.widths)
         total = prunable + sum(width for _, width, _ in pruning.frozen)
@@ -197,6 +219,7 @@ class PruningFigure(Frozen):
             groups=tuple(GroupFigure(name=n, width_before=b, width_after=a) for n, b, a in pruning.widths),
             frozen_groups=tuple(FrozenGroupFigure(name=n, width=w, reason=r) for n, w, r in pruning.frozen),
             prunable_channel_share=prunable / max(total, 1),
+            layers=layers,
         )
 
 
@@ -271,6 +294,8 @@ class Report(Frozen):
     """What this compile could not know, and therefore does not claim."""
     passes: tuple[PassFigure, ...] = ()
     pruning: PruningFigure | None = None
+    stairs: tuple[StairFigure, ...] = ()
+    """Latency over width of the layers that were timed alone."""
     runtime_drift: float | None = None
     """How far the runtime's own optimisations move the shipped model's outputs, relative to the largest one."""
     environment: Environment

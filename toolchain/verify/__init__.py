@@ -1,0 +1,1 @@
+"""Checking a bundle again: its files, its engine, its equivalence, its latency, its accuracy."""
