@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from toolchain.criterion import Criterion
+from toolchain.emit.torch_module.emitter import Emitter
 from toolchain.graph.rule import Rule
 from toolchain.pipeline.contract import Pass
 from toolchain.registry import by_name, scan
@@ -22,10 +23,15 @@ RUNTIMES = {"onnxruntime", "tensorrt", "tensorrt_rtx", "openvino"}
 KINDS = (
     ("passes", Pass),
     ("passes.criteria", Criterion),
+    ("passes.emitters", Emitter),
     ("passes.rules", Rule),
     ("toolchain.strategies", Strategy),
     ("toolchain.targets", Target),
 )
+FAMILIES = {Rule, Emitter}
+"""Kinds of which a file holds as many as its family of ops needs."""
+TEST_PREFIX = {"passes.emitters": "test_emit_"}
+"""What the tests of a kind are called by, where another kind has files of the same names."""
 TOP_LEVEL = {"Dockerfile", "LICENSE", "README.md", "models", "passes", "pyproject.toml", "tests", "toolchain"}
 
 MODULES = [pytest.param(path, id=str(path.relative_to(ROOT))) for path in SOURCES]
@@ -94,7 +100,7 @@ def test_no_module_rebinds_a_global():
 def test_every_plug_in_has_a_test_of_its_files_name(item):
     folder, _, module = item.__module__.rpartition(".")
     mirrored = Path(*folder.removeprefix("toolchain.").split("."))
-    assert (ROOT / "tests" / mirrored / f"test_{module}.py").is_file()
+    assert (ROOT / "tests" / mirrored / f"{TEST_PREFIX.get(folder, 'test_')}{module}.py").is_file()
 
 
 @pytest.mark.parametrize(
@@ -102,7 +108,7 @@ def test_every_plug_in_has_a_test_of_its_files_name(item):
     [
         pytest.param(name, item, id=item.__name__)
         for package, base in KINDS
-        if base is not Rule
+        if base not in FAMILIES
         for name, item in by_name(package, base).items()
     ],
 )
@@ -124,7 +130,7 @@ def test_a_target_is_called_like_its_file():
 @pytest.mark.parametrize(("package", "base"), KINDS, ids=[package for package, _ in KINDS])
 def test_a_file_makes_at_most_one_plug_in(package, base):
     modules = [item.__module__ for item in scan(package, base)]
-    if base is not Rule:
+    if base not in FAMILIES:
         assert len(modules) == len(set(modules))
 
 

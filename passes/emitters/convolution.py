@@ -15,7 +15,16 @@ from __future__ import annotations
 import numpy as np
 
 from toolchain.emit.torch_module.code import Argument, Call, keyword, positional
-from toolchain.emit.torch_module.emitter import Emitted, Emitter, EmitterView, Layer, plain, same_or_tuple
+from toolchain.emit.torch_module.emitter import (
+    Emitted,
+    Emitter,
+    EmitterView,
+    Layer,
+    Origin,
+    layered,
+    plain,
+    same_or_tuple,
+)
 from toolchain.emit.torch_module.padding import pad_call, pads_of
 from toolchain.graph.facts import Array
 
@@ -73,7 +82,8 @@ def _layers(view: EmitterView, inner: str, options: list[Argument], weight: Arra
     transposed = view.node.op_type == "ConvTranspose"
     channels = (weight.shape[0], weight.shape[1] * groups)
     inputs, outputs = channels if transposed else channels[::-1]
-    normalised = bias is not None and view.batchnorm and not (_has_batchnorm_of_its_own(view) or _is_head(view))
+    foldable = view.batchnorm and not (transposed and groups > 1)  # whose output channels lie along two axes
+    normalised = bias is not None and foldable and not (_has_batchnorm_of_its_own(view) or _is_head(view))
     call = Call(
         f"nn.Conv{'Transpose' if transposed else ''}{spatial}d",
         (
@@ -86,9 +96,12 @@ def _layers(view: EmitterView, inner: str, options: list[Argument], weight: Arra
     )
     if bias is None or not normalised:
         tensors = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
-        return Emitted(f"{{layer}}({inner})", {"layer": Layer("conv", call, tensors)})
+        return layered("conv", call, tensors, expression=f"{{layer}}({inner})")
     norm = Call(f"nn.BatchNorm{spatial}d", (positional("num_features", outputs),))
-    layers = {"layer": Layer("conv", call, {"weight": weight}), "bn": Layer("bn", norm, neutral_statistics(bias))}
+    layers = {
+        "layer": Layer("conv", call, {"weight": weight}, {"weight": Origin(1, axis=int(transposed))}),
+        "bn": Layer("bn", norm, neutral_statistics(bias), {"bias": Origin(2)}),
+    }
     return Emitted(f"{{bn}}({{layer}}({inner}))", layers)
 
 

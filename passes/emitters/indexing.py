@@ -91,7 +91,7 @@ class Gather(Emitter):
         if table is not None and indices is None and table.ndim == 2 and axis == 0 and table.dtype.kind == "f":
             rows, columns = table.shape
             call = Call("nn.Embedding", (positional("num_embeddings", rows), positional("embedding_dim", columns)))
-            return layered("embedding", call, {"weight": table}, "{layer}({1})")
+            return layered("embedding", call, {"weight": table}, {}, expression="{layer}({1})")
         return plain(f"{{0}}[{', '.join([*[':'] * axis, _index(indices)])}]")
 
 

@@ -6,10 +6,12 @@ Gemm    Y = alpha * A' B' + beta * C        MatMul  Y = A B        Linear  y = x
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from toolchain.emit.torch_module.code import Call, keyword, positional
-from toolchain.emit.torch_module.emitter import Emitted, Emitter, EmitterView, layered, plain
+from toolchain.emit.torch_module.emitter import Emitted, Emitter, EmitterView, Origin, layered, plain
 from toolchain.graph.facts import Array
 
 
@@ -25,9 +27,11 @@ class Gemm(Emitter):
         one_row = bias is None or bias.ndim < 2 or bias.shape[0] == 1
         if weight is None or view.int_attribute("transA", 0) or not one_row or (bias is None and view.has(2)):
             return plain(_product(view, alpha, beta))
-        matrix = weight if view.int_attribute("transB", 0) else weight.T
+        transposed = not view.int_attribute("transB", 0)
+        matrix = weight.T if transposed else weight
         row = None if bias is None else np.broadcast_to(_scaled(bias, beta), (1, len(matrix)))[0]
-        return _linear(_scaled(matrix, alpha), row)
+        origins = {"weight": Origin(1, transposed, alpha), "bias": Origin(2, factor=beta)}
+        return _linear(_scaled(matrix, alpha), row, origins)
 
 
 def _scaled(value: Array, factor: float) -> Array:
@@ -55,11 +59,12 @@ class MatMul(Emitter):
         weight = view.value(1)
         if weight is None or weight.ndim != 2 or weight.dtype.kind != "f":
             return plain("{0} @ {1}")
-        return _linear(weight.T, None)
+        return _linear(weight.T, None, {"weight": Origin(1, transposed=True)})
 
 
-def _linear(matrix: Array, bias: Array | None) -> Emitted:
+def _linear(matrix: Array, bias: Array | None, origins: Mapping[str, Origin]) -> Emitted:
     outputs, inputs = matrix.shape
     sizes = (positional("in_features", inputs), positional("out_features", outputs))
     call = Call("nn.Linear", (*sizes, keyword("bias", str(bias is not None), "True")))
-    return layered("fc", call, {"weight": matrix} if bias is None else {"weight": matrix, "bias": bias})
+    tensors = {"weight": matrix} if bias is None else {"weight": matrix, "bias": bias}
+    return layered("fc", call, tensors, {name: origins[name] for name in tensors if origins[name].factor != 0})

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from toolchain.emit.torch_module.code import Argument, Call, keyword, positional
-from toolchain.emit.torch_module.emitter import Emitted, Emitter, EmitterView, layered, plain
+from toolchain.emit.torch_module.emitter import Emitted, Emitter, EmitterView, Origin, layered, plain
 from toolchain.graph.facts import Array
 
 SOFTMAX_ALONG_ONE_AXIS_OPSET = 13
@@ -52,7 +52,8 @@ class BatchNormalization(Emitter):
         options = (positional("num_features", len(scale)), _epsilon(view), keyword("momentum", str(momentum), "0.1"))
         state = {"weight": scale, "bias": bias, "running_mean": mean, "running_var": variance}
         call = Call(f"nn.BatchNorm{max(rank - 2, 1)}d", options)
-        return layered("bn", call, {**state, "num_batches_tracked": np.asarray(0, np.int64)})
+        origins = {name: Origin(position) for position, name in enumerate(state, 1)}
+        return layered("bn", call, {**state, "num_batches_tracked": np.asarray(0, np.int64)}, origins)
 
 
 class InstanceNormalization(Emitter):
@@ -83,7 +84,9 @@ class GroupNormalization(Emitter):
         repeats = channels // groups if view.index.opset < PER_CHANNEL_GROUP_NORM_OPSET else 1
         scale, bias = (value.repeat(repeats) for value in _stored(view, 1, 2))
         options = (positional("num_groups", groups), positional("num_channels", channels), _epsilon(view))
-        return layered("norm", Call("nn.GroupNorm", options), {"weight": scale, "bias": bias})
+        # One scale for a whole group cannot be trained channel by channel.
+        origins: dict[str, Origin] | None = None if repeats == 1 else {}
+        return layered("norm", Call("nn.GroupNorm", options), {"weight": scale, "bias": bias}, origins)
 
 
 class LayerNormalization(Emitter):

@@ -1,16 +1,23 @@
+import json
 import subprocess
 import sys
 
+import numpy as np
 import onnx
 from command import environment, prunec
 from oracle import graph
+
+from toolchain.emit.finetune.files import TEACHER_SOURCE, TEACHER_WEIGHTS, TRAINING_FILES
+
+TEACHER = {TEACHER_SOURCE, TEACHER_WEIGHTS}
 
 
 def test_the_folder_holds_a_module_that_loads_alone(folder):
     done = prunec("emit", "net.onnx", "-o", "out", cwd=folder)
     assert (done.code, done.stderr) == (0, "")
-    assert sorted(path.name for path in (folder / "out").iterdir()) == ["model.py", "weights.safetensors"]
+    assert {path.name for path in (folder / "out").iterdir()} == {"model.onnx", *TRAINING_FILES} - TEACHER
     assert done.stdout.startswith("out: model.py (")
+    assert {(folder / "out" / name).stat().st_mode & 0o044 for name in ("model.py", "weights.safetensors")} == {0o044}
     code = "import model, torch; print(tuple(model.load()(torch.zeros(5, 3, 8, 8)).shape))"
     command = [sys.executable, "-c", code]
     loaded = subprocess.run(
@@ -22,6 +29,31 @@ def test_the_folder_holds_a_module_that_loads_alone(folder):
         check=False,
     )
     assert loaded.stdout == "(5, 4)\n", loaded.stderr
+
+
+def test_a_network_without_a_teacher_learns_from_labels_and_says_so_where_there_are_none(folder):
+    assert prunec("emit", "net.onnx", "-o", "out", cwd=folder).code == 0
+    with np.load(folder / "data.npz") as data:
+        np.savez(folder / "unlabelled.npz", x=data["x"])
+    options = ["--batch-size", "8", "--epochs", "1", "--device", "cpu"]
+    done = prunec("finetune", "out", "--", "--data", "unlabelled.npz", *options, cwd=folder)
+    assert done.code == 2
+    assert done.complaint.startswith("prunec: fine-tuning stopped: unlabelled.npz: no labels for classes in it")
+    done = prunec("finetune", "out", "--", "--data", "data.npz", *options, cwd=folder)
+    assert done.code == 0, done.stderr
+    assert done.stdout.startswith("out/model.finetuned.onnx: ")
+    assert done.stdout.endswith(" % on 3 samples that did not train\n")
+    onnx.checker.check_model(folder / "out" / "model.finetuned.onnx")
+
+
+def test_a_teacher_and_the_preprocessing_come_along(folder):
+    options = ["--teacher", "net.onnx", "--preprocess", "scale=1/255,mean=0.5"]
+    done = prunec("emit", "net.onnx", "-o", "out", *options, cwd=folder)
+    assert done.code == 0, done.stderr
+    assert {path.name for path in (folder / "out").iterdir()} == {"model.onnx", *TRAINING_FILES}
+    recipe = json.loads((folder / "out" / "finetune.json").read_text())
+    assert recipe["teacher"] is True
+    assert recipe["preprocess"] == f"channels=rgb,scale={1 / 255},mean=0.5,layout=nchw"
 
 
 def test_no_batchnorm_where_none_is_wanted(folder):

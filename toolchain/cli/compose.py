@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 
+import onnx
+
+from toolchain.emit.torch_module.emitter import Emitter, emitter_table
 from toolchain.graph.analysis import rule_table
 from toolchain.graph.rule import Rule
 from toolchain.pipeline.contract import Pass
@@ -15,6 +19,17 @@ def load_rules() -> Mapping[str, Rule]:
     return rule_table(scan("passes.rules", Rule))  # type: ignore[type-abstract]
 
 
+def load_emitters() -> Mapping[str, Emitter]:
+    """Return the emitters, by which ops are said in PyTorch."""
+    return emitter_table(scan("passes.emitters", Emitter))  # type: ignore[type-abstract]
+
+
 def load_passes() -> Mapping[str, type[Pass]]:
     """Return the passes by name."""
     return {item.name(): item for item in scan("passes", Pass)}  # type: ignore[type-abstract]
+
+
+def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Compute what does not depend on the input, which every preset does first."""
+    folded: onnx.ModelProto = import_module("passes.fold_constants").fold_constants(model)
+    return folded

@@ -1,42 +1,63 @@
-"""`prunec emit`: a readable PyTorch module from an ONNX file, pruned or not."""
+"""`prunec emit`: a readable PyTorch module from an ONNX file, pruned or not, and a script that trains it."""
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from safetensors.numpy import save_file
 
+from toolchain.cli.compose import load_emitters
 from toolchain.cli.terminal import Terminal
-from toolchain.emit.bundle import replaced
-from toolchain.emit.torch_module.emitter import Emitter, emitter_table
-from toolchain.emit.torch_module.module import write_torch_module
+from toolchain.data.interface import ModelInterface
+from toolchain.data.preprocess import Preprocess
+from toolchain.emit.bundle import save_model
+from toolchain.emit.finetune.files import SOURCE, TRAINING_FILES, WEIGHTS, write_training_files
 from toolchain.errors import UsageError
-from toolchain.graph.load import load_model
-from toolchain.registry import scan
+from toolchain.graph.load import LoadedModel, load_model
 
-SOURCE = "model.py"
-WEIGHTS = "weights.safetensors"
+MODEL = "model.onnx"
 
 
 def emit(
     model: Annotated[Path, typer.Argument(help="An ONNX file.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write into.")],
+    teacher: Annotated[
+        Path | None, typer.Option(help="The network that finetune.py imitates: the ONNX file before it was pruned.")
+    ] = None,
+    preprocess: Annotated[str, typer.Option(help="What finetune.py does to images: resize=256,crop=224,...")] = "",
     batchnorm: Annotated[bool, typer.Option(help="Put BatchNorm back where it was folded into a convolution.")] = True,
 ) -> None:
-    """Write MODEL as PyTorch: model.py and weights.safetensors, for `import model; model.load()`."""
+    """Write MODEL as PyTorch: model.py with its weights (`import model; model.load()`), and finetune.py."""
     _check_output(output)
     loaded = load_model(model)
-    emitters = emitter_table(scan("passes.emitters", Emitter))  # type: ignore[type-abstract]
-    written = write_torch_module(loaded.normalised, emitters, batchnorm=batchnorm)
+    original = load_model(teacher).normalised if teacher else None
+    chosen = _preprocess(preprocess, loaded)
+    emitters = load_emitters()
     _make_folder(output)
-    with replaced(output / WEIGHTS) as temporary:
-        save_file(dict(written.weights), temporary)
-    with replaced(output / SOURCE) as temporary:
-        temporary.write_text(written.source, encoding="utf-8")
+    try:
+        with tempfile.TemporaryDirectory(dir=output, prefix=".prunec-") as name:
+            folder = Path(name)
+            save_model(loaded.normalised, folder / MODEL)
+            written = write_training_files(
+                folder, loaded.normalised, original, emitters, batchnorm=batchnorm, preprocess=chosen
+            )
+            for path in sorted(folder.iterdir()):
+                path.replace(output / path.name)
+    except OSError as error:
+        raise UsageError(f"-o {output}: cannot be written ({error.strerror})", hint="name another folder") from error
     lines, numbers = written.source.count("\n"), sum(value.size for value in written.weights.values())
-    Terminal().line(f"{output}: {SOURCE} ({lines} lines), {WEIGHTS} ({numbers:,} numbers)")
+    Terminal().line(f"{output}: {SOURCE} ({lines} lines), {WEIGHTS} ({numbers:,} numbers), finetune.py")
+
+
+def _preprocess(text: str, loaded: LoadedModel) -> Preprocess | None:
+    if not text:
+        return None
+    image = ModelInterface.of(loaded.normalised).image_input
+    if image is None:
+        raise UsageError("--preprocess needs one input of rank 4, an image", hint="leave it out")
+    return Preprocess.parse(text).resolve(image)
 
 
 def _make_folder(directory: Path) -> None:
@@ -49,6 +70,6 @@ def _make_folder(directory: Path) -> None:
 def _check_output(directory: Path) -> None:
     if directory.exists() and not directory.is_dir():
         raise UsageError(f"-o {directory}: a file is in the way", hint="name a folder")
-    for name in (SOURCE, WEIGHTS):
+    for name in (MODEL, *TRAINING_FILES):
         if (directory / name).exists():
             raise UsageError(f"-o {directory}: it holds a {name} already", hint="name another folder")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,12 +36,18 @@ class Member:
 
 @dataclass(frozen=True, eq=False)
 class Draft:
-    """A block's members and code; a sequence of members in a row needs no `forward` of its own."""
+    """A block's members and code; a sequence of members in a row needs no `forward` of its own.
+
+    `uses` are the numbers of the nodes that use a layer, by its name. `norms` are the layers that a convolution and
+    the BatchNorm put behind it form together: both their names to the BatchNorm's.
+    """
 
     path: tuple[str, ...]
     members: tuple[Member, ...]
     forward: Forward
     sequential: bool
+    uses: Mapping[str, tuple[int, ...]]
+    norms: Mapping[str, str]
 
     @property
     def height(self) -> int:
@@ -71,12 +78,15 @@ def write_draft(block: Block, index: GraphIndex, sizes: Sizes) -> Draft:
     """Name the members of a block and everything below it, and write its `forward`."""
     if _is_sequence(block):
         members = tuple(Member(str(n), _content(part, index, sizes)) for n, part in enumerate(block.parts))
-        return Draft(block.path, members, Forward((), (), 1), True)
+        numbers = {str(n): (part.number,) for n, part in enumerate(block.parts) if isinstance(part, Statement)}
+        return Draft(block.path, members, Forward((), (), 1), True, numbers, {})
     writer = _Writer(index, sizes)
     steps = [writer.step(part) for part in block.parts]
     inputs, outputs = ([writer.number(name) for name in names] for names in (block.inputs, block.outputs))
     shapes = {number: shape_text(sizes, name) for name, number in writer.numbers.items()}
-    return Draft(block.path, tuple(writer.members), write_forward(steps, inputs, outputs, shapes), False)
+    forward = write_forward(steps, inputs, outputs, shapes)
+    uses = {name: tuple(numbers) for name, numbers in writer.uses.items()}
+    return Draft(block.path, tuple(writer.members), forward, False, uses, writer.norms)
 
 
 def shape_text(sizes: Sizes, name: str) -> str:
@@ -121,6 +131,8 @@ class _Writer:
     numbers: dict[str, int] = field(default_factory=dict)
     taken: set[str] = field(default_factory=lambda: set(RESERVED))
     known: dict[tuple[str, ...], str] = field(default_factory=dict)
+    uses: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    norms: dict[str, str] = field(default_factory=dict)
 
     def number(self, tensor: str) -> int:
         """Number a tensor."""
@@ -132,10 +144,15 @@ class _Writer:
         if isinstance(part, Block):
             name = self._add(identifier(part.name, "block"), write_draft(part, self.index, self.sizes))
             return Step(f"self.{name}({', '.join(self._place(item) for item in part.inputs)})", outputs)
-        roles = {role: f"self.{self._layer(part, role, layer)}" for role, layer in part.layers.items()}
+        names = {role: self._layer(part, role, layer) for role, layer in part.layers.items()}
+        for name in names.values():
+            self.uses[name].append(part.number)
+            if "bn" in names:
+                self.norms[name] = names["bn"]
         used = {*part.reads, *part.stored}
         places = [self._operand(part, name) if name in used else "" for name in part.inputs]
-        return Step(part.expression.format(*places, **roles), outputs)
+        calls = {role: f"self.{name}" for role, name in names.items()}
+        return Step(part.expression.format(*places, **calls), outputs)
 
     def _place(self, tensor: str) -> str:
         return f"{{t{self.number(tensor)}}}"

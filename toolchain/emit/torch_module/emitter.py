@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 from typing import ClassVar
 
@@ -27,13 +27,30 @@ from toolchain.graph.facts import Array
 from toolchain.graph.index import GraphIndex, attribute, describe, int_attribute, ints_attribute
 
 
+@dataclass(frozen=True)
+class Origin:
+    """The node's input that a layer's tensor was made of: tensor = factor * input, transposed where it says so.
+
+    `axis` is the one of the output channels, for a convolution that a BatchNorm was put behind.
+    """
+
+    input_index: int
+    transposed: bool = False
+    factor: float = 1.0
+    axis: int = 0
+
+
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A submodule with weights; `kind` names it where the graph does not (conv, bn, fc)."""
+    """A submodule with weights; `kind` names it where the graph does not (conv, bn, fc).
+
+    What `origins` leaves out cannot be written back into the graph, so training leaves it as it is.
+    """
 
     kind: str
     call: Call
     tensors: Mapping[str, Array]
+    origins: Mapping[str, Origin] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,9 +66,18 @@ def plain(expression: str) -> Emitted:
     return Emitted(expression, {})
 
 
-def layered(kind: str, call: Call, tensors: Mapping[str, Array], expression: str = "{layer}({0})") -> Emitted:
-    """Say a node by a submodule that holds its weights."""
-    return Emitted(expression, {"layer": Layer(kind, call, tensors)})
+def layered(
+    kind: str,
+    call: Call,
+    tensors: Mapping[str, Array],
+    origins: Mapping[str, Origin] | None = None,
+    *,
+    expression: str = "{layer}({0})",
+) -> Emitted:
+    """Say a node by a submodule that holds its weights; without `origins` they are its inputs 1, 2, ... in order."""
+    if origins is None:
+        origins = {name: Origin(position) for position, name in enumerate(tensors, 1)}
+    return Emitted(expression, {"layer": Layer(kind, call, tensors, origins)})
 
 
 @dataclass(frozen=True, eq=False)

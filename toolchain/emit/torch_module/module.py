@@ -16,6 +16,7 @@ from toolchain.emit.torch_module.drafts import shape_text, write_draft
 from toolchain.emit.torch_module.emitter import Emitter
 from toolchain.emit.torch_module.layout import INDENT, fits, laid_out
 from toolchain.emit.torch_module.sizes import Sizes
+from toolchain.emit.torch_module.sources import Source, state_sources
 from toolchain.emit.torch_module.statement import write_program
 from toolchain.graph.facts import Array
 from toolchain.graph.index import GraphIndex
@@ -26,6 +27,8 @@ LOAD = '''
 
 def load(weights: Path = WEIGHTS) -> Model:
     """Return the network with its weights, in evaluation mode."""
+    from safetensors.torch import load_file
+
     model = Model()@dtype@
     model.load_state_dict(load_file(weights))
     return model.eval()
@@ -34,18 +37,24 @@ def load(weights: Path = WEIGHTS) -> Model:
 
 @dataclass(frozen=True, eq=False)
 class TorchModule:
-    """The source of a Python module whose `load()` returns the network, and its state by name."""
+    """The source of a Python module whose `load()` returns the network, its state by name, and where that is from."""
 
     source: str
     weights: Mapping[str, Array]
+    sources: tuple[Source, ...]
 
 
 def write_torch_module(
-    model: onnx.ModelProto, emitters: Mapping[str, Emitter], *, batchnorm: bool = True
+    model: onnx.ModelProto,
+    emitters: Mapping[str, Emitter],
+    *,
+    batchnorm: bool = True,
+    weights_name: str = "weights.safetensors",
 ) -> TorchModule:
     """Write a normalised model as PyTorch.
 
     With `batchnorm`, a convolution whose bias no BatchNorm follows gets one that leaves the function as it is.
+    `weights_name` is the file beside the module that `load()` reads.
 
     Raises ModelError for an op without an emitter, and for what PyTorch cannot say.
     """
@@ -56,7 +65,8 @@ def write_torch_module(
     body = "".join(f"\n\n{_class_text(item)}" for item in classes)
     weights = {name: np.ascontiguousarray(value) for name, value in draft.weights()}
     body += LOAD.replace("@dtype@", _conversion(weights))
-    return TorchModule(f"{_head(index, sizes, body)}{body}", weights)
+    source = f"{_head(index, sizes, weights_name, body)}{body}"
+    return TorchModule(source, weights, tuple(state_sources(draft, index)))
 
 
 def _conversion(weights: Mapping[str, Array]) -> str:
@@ -66,17 +76,17 @@ def _conversion(weights: Mapping[str, Array]) -> str:
     return f".to({names[0]})" if len(names) == 1 and names[0] != "torch.float32" else ""
 
 
-def _head(index: GraphIndex, sizes: Sizes, body: str) -> str:
+def _head(index: GraphIndex, sizes: Sizes, weights_name: str, body: str) -> str:
     interface = [f"{item.name} {shape_text(sizes, item.name)}".rstrip() for item in index.inputs]
     results = [f"-> {item.name} {shape_text(sizes, item.name)}".rstrip() for item in index.outputs]
     text = "\n".join(re.sub(r'[^\x20-\x7e]|[\\"]', "_", line) for line in (*interface, *results))
     lines = ['"""A network, written from its ONNX graph.', "", text, '"""', "", "from pathlib import Path", ""]
     if re.search(r"\btorch\.", body):
         lines.append("import torch")
-    lines += ["from safetensors.torch import load_file", "from torch import Tensor, nn"]
+    lines.append("from torch import Tensor, nn")
     if re.search(r"\bF\.", body):
         lines.append("from torch.nn import functional as F")
-    return "\n".join([*lines, "", 'WEIGHTS = Path(__file__).with_name("weights.safetensors")']) + "\n"
+    return "\n".join([*lines, "", f'WEIGHTS = Path(__file__).with_name("{weights_name}")']) + "\n"
 
 
 def _class_text(item: BlockClass) -> str:

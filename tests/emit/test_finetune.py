@@ -1,0 +1,192 @@
+"""The script on a folder alone, in processes of its own: no toolchain, no safetensors, no ONNX Runtime."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from emitted import EMITTERS
+from oracle import execute, prune
+from small import network, parameters
+
+from toolchain.emit.finetune.files import TRAINING_FILES, write_training_files
+from toolchain.emit.finetune.run import finetune
+from toolchain.errors import DataError, UsageError
+from toolchain.graph.normalise import normalise
+
+ALONE = """import runpy, sys
+for name in ("safetensors", "onnxruntime", "toolchain"):
+    sys.modules[name] = None
+runpy.run_path("finetune.py", run_name="__main__")"""
+QUICK = ["--batch-size", "32", "--epochs", "2", "--ema", "0.5", "--device", "cpu"]
+
+
+def environment(**changes):
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return {**kept, "OMP_NUM_THREADS": "1", **changes}
+
+
+def script(folder, *options, code=ALONE):
+    command = [sys.executable, "-c", code, *map(str, options)]
+    return subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
+
+
+def bundle_of(folder, *, batchnorm=True):
+    """Write a pruned network with everything that trains it, and samples that the original labelled."""
+    original = normalise(network(batch="N"))
+    pruned = prune(original, {"stem": range(8), "body": range(8)}).model
+    folder.mkdir(exist_ok=True)
+    onnx.save(pruned, folder / "model.onnx")
+    write_training_files(folder, pruned, original, EMITTERS, batchnorm=batchnorm)
+    x = np.random.default_rng(0).standard_normal((400, 3, 8, 8)).astype(np.float32)
+    np.savez(folder / "data.npz", x=x, y=execute(original, {"x": x})["scores"].argmax(1))
+    return folder
+
+
+def state_of(folder):
+    return parameters(onnx.load(folder / "model.finetuned.onnx"))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = bundle_of(tmp_path_factory.mktemp("bundle"))
+    return folder, script(folder, "--data", "data.npz", *QUICK)
+
+
+def test_the_folder_alone_trains_its_network(trained):
+    folder, done = trained
+    assert (done.returncode, done.stderr) == (0, "")
+    figures = json.loads((folder / "finetune.result.json").read_text())
+    scores = figures["validation_percent"]
+    assert scores["original"] == 100
+    assert scores["best"] > scores["start"]
+    assert figures["error"] < 1e-4
+    assert figures["validation_samples"] == 40
+    assert not (folder / "finetune.checkpoint").exists()
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("360 samples train, 40 judge: original 100.00 %, start ")
+    assert [line.partition(":")[0] for line in lines[1:-1]] == ["epoch 1/2", "epoch 2/2"]
+
+
+def test_the_result_scores_in_onnx_runtime_what_the_script_says(trained):
+    folder, _ = trained
+    with np.load(folder / "data.npz") as data:
+        judging = np.random.default_rng(0).permutation(400)[:40]
+        found = execute(onnx.load(folder / "model.finetuned.onnx"), {"x": data["x"][judging]})["scores"].argmax(1)
+        score = 100 * float((found == data["y"][judging]).mean())
+    figures = json.loads((folder / "finetune.result.json").read_text())
+    assert score == pytest.approx(figures["validation_percent"]["best"])
+
+
+def test_only_weights_change(trained):
+    folder, _ = trained
+    before, after = (onnx.load(folder / name) for name in ("model.onnx", "model.finetuned.onnx"))
+    for model in (before, after):
+        for tensor in model.graph.initializer:
+            tensor.ClearField("raw_data")
+    assert [item.name for item in before.graph.initializer] == [item.name for item in after.graph.initializer]
+    assert list(before.graph.node) == list(after.graph.node)
+
+
+def test_a_killed_run_continues_to_the_same_weights(trained, tmp_path):
+    folder, options = bundle_of(tmp_path / "bundle"), ["--data", "data.npz", *QUICK, "--checkpoint-seconds", "0"]
+    process = subprocess.Popen([sys.executable, "finetune.py", *options], cwd=folder, env=environment())
+    while not (folder / "finetune.checkpoint").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (folder / "model.finetuned.onnx").exists()
+    changed = script(folder, *options, "--epochs", "3")
+    assert changed.returncode == 2
+    assert changed.stderr.endswith("is of a run with another --epochs; --restart forgets it\n")
+    done = script(folder, *options)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("continuing after ")
+    for name, value in state_of(trained[0]).items():
+        np.testing.assert_allclose(state_of(folder)[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does(tmp_path):
+    one, two = (bundle_of(tmp_path / name, batchnorm=False) for name in ("one", "two"))
+    assert script(one, "--data", "data.npz", *QUICK).returncode == 0
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "finetune.py"]
+    command += ["--data", "data.npz", *QUICK]
+    done = subprocess.run(command, cwd=two, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("epoch 2/2: ") == 1
+    for name, value in state_of(one).items():
+        np.testing.assert_allclose(state_of(two)[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--augment"],
+        ["--optimizer", "adamw"],
+        ["--label-weight", "0.5"],
+        ["--batchnorm", "frozen"],
+        ["--precision", "bf16"],
+        ["--ema", "0", "--clip", "0"],
+    ],
+    ids=lambda options: options[0],
+)
+def test_every_option_trains(options, tmp_path):
+    folder = bundle_of(tmp_path / "bundle")
+    done = script(folder, "--data", "data.npz", *QUICK, *options)
+    assert (done.returncode, done.stderr) == (0, "")
+    scores = json.loads((folder / "finetune.result.json").read_text())["validation_percent"]
+    assert scores["best"] >= scores["start"]
+
+
+def test_wrong_data_is_told_in_a_line_and_nothing_is_written(tmp_path):
+    folder = bundle_of(tmp_path / "bundle")
+    (folder / "model.finetuned.onnx").write_bytes(b"of an earlier run")
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    with np.load(folder / "data.npz") as data:
+        np.savez(tmp_path / "shuffled.npz", x=data["x"], y=(data["y"] + 1) % 4)
+    done = script(folder, "--data", tmp_path / "shuffled.npz", *QUICK, "--validation-fraction", "0.5")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"finetune: {tmp_path}/shuffled.npz: the original is right for ")
+    assert "no better than guessing" in done.stderr
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+
+def test_a_compile_runs_it_without_the_samples_that_judge(tmp_path):
+    folder, lines = bundle_of(tmp_path / "bundle"), []
+    (tmp_path / "out").mkdir()
+    path, figures = finetune(
+        folder,
+        ["--data", str(folder / "data.npz"), *QUICK, "--epochs", "1"],
+        output=tmp_path / "out",
+        excluded=range(100),
+        on_line=lines.append,
+    )
+    assert path == tmp_path / "out" / "model.finetuned.onnx"
+    onnx.checker.check_model(path)
+    assert lines[0].startswith("270 samples train, 30 judge")
+    assert figures.validation_samples == 30
+    assert sorted(item.name for item in folder.glob("*.*")) == sorted(
+        set(TRAINING_FILES) | {"data.npz", "model.onnx"}
+    ), "the bundle itself is left as it was"
+
+
+def test_what_the_script_refuses_is_an_error_of_the_data(tmp_path):
+    folder = bundle_of(tmp_path / "bundle")
+    with pytest.raises(DataError, match=r"^fine-tuning stopped: /nowhere: no folder, no \.npz and no \.py file$"):
+        finetune(folder, ["--data", "/nowhere"], on_line=lambda _: None)
+    with pytest.raises(UsageError, match=r"no finetune\.py in it"):
+        finetune(tmp_path, [])
+
+
+def test_the_scripts_files_are_those_that_ship():
+    source = Path(finetune.__code__.co_filename).parent
+    assert {path.name for path in source.glob("finetune*.py")} <= set(TRAINING_FILES)

@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+from oracle import analysed, graph
+from small import network, parameters, samples_of
+
+from passes.criteria.gates import gate_gradients
+from passes.criteria.l2 import L2
+from passes.criteria.taylor import Taylor
+
+
+def scores_of(model, samples, seed=0):
+    analysis = analysed(model)
+    return Taylor(seed=seed).scores(analysis, samples.calibration_of(analysis.model))
+
+
+def test_a_score_is_the_mean_of_the_gradients_size():
+    model = network(batch="N")
+    samples = samples_of(model)
+    analysis = analysed(model)
+    batches = gate_gradients(analysis, samples.calibration_of(analysis.model), np.random.default_rng(3))
+    rows = np.concatenate([item["stem"] for item in batches])
+    np.testing.assert_allclose(scores_of(model, samples, seed=3)["stem"], (np.abs(rows)).mean(0), rtol=1e-9)
+
+
+def test_a_unit_that_is_always_zero_scores_nothing():
+    model = network(batch="N")
+    for tensor in model.graph.initializer:
+        if tensor.name == "stem_bias":
+            bias = parameters(model)["stem_bias"].copy()
+            bias[3] = -1e3  # Relu never lets it through.
+            tensor.raw_data = bias.tobytes()
+    scores = scores_of(model, samples_of(model))["stem"]
+    assert scores[3] == 0
+    assert np.count_nonzero(scores) == len(scores) - 1
+
+
+def test_a_group_without_a_layer_to_read_it_is_judged_where_it_is_made():
+    model = graph("""net (float[N,3,2,2] x) => (float[N,4,5] y) <
+        float[8,3,1,1] v, float[1,8,5] w, int64[3] s = {0, 4, 8}> {
+        a = Conv(x, v)
+        t = Transpose<perm=[0,2,3,1]>(a)
+        f = Reshape(t, s)
+        y = MatMul(f, w)
+    }""")
+    scores = scores_of(model, samples_of(model))
+    by_weight = L2().scores(analysed(model), None)
+    assert scores.keys() == by_weight.keys() == {"a"}
+    assert np.all(scores["a"] > 0)
+    assert not np.allclose(scores["a"], by_weight["a"])
+
+
+def test_a_model_that_keeps_everything_has_no_scores():
+    model = graph("net (float[N,3,8,8] x) => (float[N,8,8,8] y) <float[8,3,1,1] w> { y = Conv(x, w) }")
+    assert scores_of(model, samples_of(model)) == {}
+
+
+def test_without_samples_there_is_no_score():
+    with pytest.raises(ValueError, match="taylor needs calibration data"):
+        Taylor().scores(analysed(network()), None)

@@ -1,0 +1,1 @@
+"""The fine-tune script, what it is told of the network, and how it is run."""

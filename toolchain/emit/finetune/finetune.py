@@ -1,0 +1,373 @@
+"""Train the pruned network (model.py) to do again what the original (teacher.py) does.
+
+    python finetune.py --data DATA --epochs 10
+    torchrun --nproc_per_node=4 finetune.py --data DATA --epochs 10
+
+DATA is an .npz file with x and, if there are labels, y; a folder of class folders with images; or a Python file with
+load_data(), which yields {input name: array, "y": labels}. Killed at any time, the same command continues.
+
+The result is model.finetuned.onnx: model.onnx with the weights that were best on samples which never train. Needs
+torch, numpy, onnx (and pillow for images) and the files beside it; finetune.json says how they hang together.
+Exit codes: 0 done, 1 failed, 2 the call or the data is wrong, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from finetune_data import Array, Recipe, Samples, Stop, augmented, open_samples, read_ahead
+from finetune_network import (
+    calibrate_batchnorms,
+    check_batching,
+    freeze_the_rest,
+    outputs_of,
+    read_network,
+    set_training,
+    trained_outputs,
+    write_back,
+)
+from finetune_state import Checkpoint, Group, Training, optimizer_for, rate_at
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.nn import functional as F  # noqa: N812
+
+FOLDER = Path(__file__).resolve().parent
+WEIGHTS = "weights.safetensors"
+RESULT, FIGURES, CHECKPOINT = "model.finetuned.onnx", "finetune.result.json", "finetune.checkpoint"
+SECONDS_BETWEEN_LINES = 10.0
+CALIBRATION_BATCHES = 8
+CHECKED_SAMPLES = 4
+
+
+def options(recipe: Recipe) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description="Train the pruned network to do again what the original does.")
+    add = parser.add_argument
+    add("--data", type=Path, required=True, help="an .npz, a folder of class folders, or a Python file")
+    add("--validation", type=Path, help="data that judges, instead of a part of --data")
+    add("--validation-fraction", type=float, default=0.1, help="the part of --data that judges (%(default)s)")
+    add("--exclude", type=Path, help="a text file of sample numbers in --data that are not used at all")
+    add("--preprocess", default=recipe["preprocess"], help='what is done to images ("%(default)s")')
+    add("--epochs", type=int, default=10, help="(%(default)s)")
+    add("--batch-size", type=int, default=128, help="over all processes (%(default)s)")
+    add("--optimizer", choices=("sgd", "adamw"), default="sgd", help="(%(default)s)")
+    add("--lr", type=float, default=0.0, help="the highest learning rate (sgd 0.01, adamw 0.001)")
+    add("--weight-decay", type=float, default=1e-4, help="(%(default)s)")
+    add("--warmup", type=float, default=0.05, help="part of all steps in which the rate rises (%(default)s)")
+    add("--clip", type=float, default=5.0, help="the largest norm of the gradient, 0 for any (%(default)s)")
+    add("--ema", type=float, default=0.99, help="how slowly the judged average of the weights follows (%(default)s)")
+    add("--temperature", type=float, default=4.0, help="softens what the original says of classes (%(default)s)")
+    add("--label-weight", type=float, default=0.0, help="0: imitate the original, 1: labels alone (%(default)s)")
+    add("--augment", action="store_true", help="flip images, and shift them by up to an eighth")
+    add("--batchnorm", choices=("train", "frozen"), default="train", help="frozen for small batches (%(default)s)")
+    add("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto", help="auto: mixed on CUDA")
+    add("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
+    add("--workers", type=int, default=min(os.cpu_count() or 1, 8), help="threads that read images (%(default)s)")
+    add("--seed", type=int, default=0, help="(%(default)s)")
+    add("--output", type=Path, default=FOLDER, help="where the result and the checkpoint go (beside this file)")
+    add("--checkpoint-seconds", type=float, default=60.0, help="at the end of epochs and so often (%(default)s)")
+    add("--restart", action="store_true", help="forget the checkpoint")
+    args = parser.parse_args()
+    args.lr = args.lr or (0.01 if args.optimizer == "sgd" else 0.001)
+    least = {"epochs": 1, "batch_size": 1, "workers": 1, "lr": 0, "weight_decay": 0, "clip": 0, "temperature": 0.1}
+    for name, value in least.items():
+        if not value <= getattr(args, name) < math.inf:
+            parser.error(f"--{name.replace('_', '-')} {getattr(args, name)}: it must be at least {value}")
+    for name in ("validation_fraction", "warmup", "ema", "label_weight"):
+        if not 0 <= getattr(args, name) < 1 + (name == "label_weight"):
+            parser.error(f"--{name.replace('_', '-')} {getattr(args, name)}: it must lie between 0 and 1")
+    return args
+
+
+def loss_of(outputs: list[Tensor], targets: list[Tensor], labels: Tensor, recipe: Recipe, args: Any) -> Tensor:
+    """Return how far the outputs are from the teacher's and the labels; outputs add up.
+
+    1. Classes: (1 - a) T^2 KL(softmax(teacher / T) || softmax(student / T)) + a cross-entropy, a the label weight.
+       (Hinton et al. 2015, section 2)
+    2. Other values: the mean square of the difference, relative to the mean square of the teacher's.
+    """
+    total = outputs[0].new_zeros(())
+    for number, (output, spec) in enumerate(zip(outputs, trained_outputs(recipe), strict=True)):
+        classes = bool(spec["classes"])
+        if classes and args.label_weight > 0:
+            total = total + args.label_weight * F.cross_entropy(output, labels)
+        if not targets or (classes and args.label_weight == 1):
+            continue
+        target, t = targets[number], args.temperature
+        if classes:
+            soft, softened = F.log_softmax(target / t, 1), F.log_softmax(output / t, 1)
+            distance = F.kl_div(softened, soft, reduction="batchmean", log_target=True)
+            total = total + (1 - args.label_weight) * t * t * distance
+        else:
+            total = total + F.mse_loss(output, target) / target.square().mean().clamp_min(1e-12)
+    return total
+
+
+def resolved_precision(args: argparse.Namespace) -> str:
+    """Return what `auto` means here."""
+    if args.precision != "auto":
+        return str(args.precision)
+    if args.device == "cpu":
+        return "fp32"
+    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+
+
+def autocast(args: argparse.Namespace) -> AbstractContextManager[None]:
+    """Return the context of mixed precision."""
+    if args.precision == "fp32":
+        return nullcontext()
+    return torch.autocast(args.device, torch.bfloat16 if args.precision == "bf16" else torch.float16)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What stays the same while training: the rows of `samples` train, those of `judges` judge."""
+
+    args: argparse.Namespace
+    recipe: Recipe
+    group: Group
+    teacher: nn.Module | None
+    samples: Samples
+    rows: Array
+    judges: Samples
+    judge_rows: Array
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """The number of whole batches."""
+        return len(self.rows) // int(self.args.batch_size)
+
+    def batches(self, epoch: int) -> Array:
+        """Return sample numbers, a row for each batch; they depend on nothing but the seed and the epoch."""
+        order = np.random.default_rng((self.args.seed, epoch)).permutation(self.rows)
+        return order[: self.steps_per_epoch * self.args.batch_size].reshape(self.steps_per_epoch, -1)
+
+    def targets(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """Return what the teacher says; nothing where there is none, or the labels alone count."""
+        if self.teacher is None:
+            return []
+        with torch.no_grad():
+            return list(outputs_of(self.teacher, inputs, self.recipe))
+
+
+@torch.no_grad()
+def score_of(network: nn.Module, job: Job) -> float:
+    """Return in percent: right classes; without labels, the teacher's classes; without classes, 1 - error.
+
+    The error is the norm of the difference to the teacher's output over its norm, for each sample and output.
+    """
+    network.eval()
+    classes_at = next((n for n, spec in enumerate(trained_outputs(job.recipe)) if spec["classes"]), None)
+    right, mine = 0.0, job.judge_rows[job.group.rank :: job.group.size]
+    for stored, labels in read_ahead(job.judges, np.array_split(mine, -(-len(mine) // job.args.batch_size) or 1)):
+        inputs = job.judges.on_device(stored, job.args.device)
+        outputs = outputs_of(network, inputs, job.recipe)
+        if classes_at is not None:
+            labelled = job.judges.labels is not None
+            wanted = labels.to(job.args.device) if labelled else job.targets(inputs)[classes_at].argmax(1)
+            right += (outputs[classes_at].argmax(1) == wanted).sum().item()
+            continue
+        for output, target in zip(outputs, job.targets(inputs), strict=True):
+            error = (output - target).flatten(1).norm(dim=1) / target.flatten(1).norm(dim=1).clamp_min(1e-12)
+            right += (1 - error).sum().item() / len(outputs)
+    total, count = job.group.sum([right, len(mine)], job.args.device)
+    return float(100 * total / count)
+
+
+def take_step(training: Training, wrapped: nn.Module, job: Job, stored: list[Tensor], labels: Tensor) -> Tensor:
+    """Learn from one batch; return its loss."""
+    args, done = job.args, training.epoch * job.steps_per_epoch + training.step
+    inputs = job.samples.on_device(stored, args.device)
+    if args.augment:
+        seed = np.random.SeedSequence((args.seed, done, job.group.rank)).generate_state(1)
+        generator = torch.Generator().manual_seed(int(seed[0]))
+        inputs = [augmented(inputs[0], job.recipe["image"]["layout"], generator), *inputs[1:]]
+    for settings in training.optimizer.param_groups:
+        settings["lr"] = rate_at(done, args.epochs * job.steps_per_epoch, args)
+    with autocast(args):
+        targets = job.targets(inputs)
+        outputs = outputs_of(wrapped, inputs, job.recipe)
+        loss = loss_of(outputs, targets, labels.to(args.device), job.recipe, args)
+    training.optimizer.zero_grad()
+    training.scaler.scale(loss).backward()
+    if args.clip:
+        training.scaler.unscale_(training.optimizer)
+        nn.utils.clip_grad_norm_(training.network.parameters(), args.clip)
+    training.scaler.step(training.optimizer)
+    training.scaler.update()
+    training.follow(args.ema, done)
+    training.step += 1
+    return loss.detach()
+
+
+def train(training: Training, job: Job, save: Callable[[Training], None]) -> None:
+    """Run the epochs that are left; `training.best` becomes the weights that judged best."""
+    args, group, network = job.args, job.group, training.network
+    wrapped = nn.parallel.DistributedDataParallel(network) if group.size > 1 else network
+    while training.epoch < args.epochs:
+        said = saved = started = time.monotonic()
+        first, epoch = training.step, f"epoch {training.epoch + 1}/{args.epochs}"
+        total = torch.zeros((), device=args.device)
+        set_training(network, job.recipe, frozen_batchnorm=args.batchnorm == "frozen")
+        batches = job.batches(training.epoch)[training.step :, group.rank :: group.size]
+        for stored, labels in read_ahead(job.samples, batches):
+            total += take_step(training, wrapped, job, stored, labels)
+            if (now := time.monotonic()) - said > SECONDS_BETWEEN_LINES:
+                steps, said = training.step - first, now
+                speed = f"{steps * args.batch_size / (now - started):,.0f} samples/s"
+                group.say(f"{epoch}, step {training.step}/{job.steps_per_epoch}: loss {total / steps:.4f}, {speed}")
+            if now - saved >= args.checkpoint_seconds:
+                saved = now
+                save(training)
+        (loss,) = group.sum([float(total) / max(training.step - first, 1) / group.size], args.device)
+        if not math.isfinite(loss):
+            raise Stop(f"{epoch}: the loss is no longer finite; lower --lr", 1)
+        group.share(training.average)
+        score = score_of(training.average, job)
+        training.keep_if_best(score)
+        seconds = time.monotonic() - started
+        group.say(f"{epoch}: {score:.2f} %, best {training.scores['best']:.2f} %, loss {loss:.4f}, {seconds:.0f} s")
+        training.epoch, training.step = training.epoch + 1, 0
+        save(training)
+
+
+def open_job(args: argparse.Namespace, recipe: Recipe, group: Group) -> Job:
+    """Open data and teacher; Stop where they do not fit."""
+    if args.batch_size % group.size:
+        raise Stop(f"--batch-size {args.batch_size} cannot be divided among {group.size} processes")
+    if args.augment and recipe["image"] is None:
+        raise Stop("--augment is for a network that takes images")
+    samples = open_samples(args.data, recipe, args.preprocess, args.workers)
+    rows, judge_rows = split(samples, args)
+    judges = open_samples(args.validation, recipe, args.preprocess, args.workers) if args.validation else samples
+    judge_rows = np.arange(len(judges)) if args.validation else judge_rows
+    teacher = read_network(FOLDER, "teacher", "teacher.safetensors").to(args.device) if recipe["teacher"] else None
+    if teacher is None:
+        args.label_weight = 1.0
+    if (args.label_weight > 0 and samples.labels is None) or (teacher is None and judges.labels is None):
+        raise Stop(
+            f"{args.data}: no labels for classes in it, so only an original can teach; --label-weight 0 imitates it"
+        )
+    return Job(args, recipe, group, teacher, samples, rows, judges, judge_rows)
+
+
+def split(samples: Samples, args: argparse.Namespace) -> tuple[Array, Array]:
+    """Return the numbers of the samples that train and of those that judge: the same for the same seed."""
+    order = np.random.default_rng(args.seed).permutation(len(samples))
+    if args.exclude:
+        order = order[~np.isin(order, read_numbers(args.exclude))]
+    judging = 0 if args.validation else max(round(len(order) * args.validation_fraction), 1)
+    if len(order) - judging < args.batch_size:
+        found = f"{max(len(order) - judging, 0)} samples to train on and {judging} to judge"
+        raise Stop(f"{samples.path}: {found}, but --batch-size is {args.batch_size}")
+    return order[judging:], order[:judging]
+
+
+def read_numbers(path: Path) -> Array:
+    """Read whole numbers, separated by white space."""
+    try:
+        return np.array([int(part) for part in path.read_text().split()], np.int64)
+    except (OSError, ValueError) as error:
+        raise Stop(f"--exclude {path}: {error}") from error
+
+
+def prepare(training: Training, job: Job) -> None:
+    """Judge network and teacher as they are; let BatchNorm begin with what it sees."""
+    first = read_ahead(job.samples, job.batches(0)[:CALIBRATION_BATCHES])
+    batches = [job.samples.on_device(stored, job.args.device) for stored, _ in first]
+    check_batching(training.network, batches[0], job.recipe)
+    if job.teacher is not None:
+        training.scores["original"] = score_of(job.teacher, job)
+        check_against_chance(training.scores["original"], job)
+    calibrate_batchnorms(training.network, job.recipe, batches)
+    training.average.load_state_dict(training.network.state_dict())
+    training.scores["start"] = score_of(training.average, job)
+    training.keep_if_best(training.scores["start"])
+    listed = ", ".join(
+        f"{name} {training.scores[name]:.2f} %" for name in ("original", "start") if name in training.scores
+    )
+    job.group.say(f"{len(job.rows):,} samples train, {len(job.judge_rows):,} judge: {listed}")
+
+
+def check_against_chance(score: float, job: Job) -> None:
+    """Refuse data with which the original is no better than a guess: wrong labels or wrong preprocessing.
+
+    Labels drawn by chance agree with others of the same shares f of the classes in sum f^2 of all cases.
+    """
+    if job.judges.labels is None:
+        return
+    chance = float(np.square(np.bincount(job.judges.labels[job.judge_rows]) / len(job.judge_rows)).sum())
+    bound = chance + 3 * math.sqrt(chance * (1 - chance) / len(job.judge_rows))
+    if score < 100 and score / 100 <= (bound if bound < 1 else chance):
+        raise Stop(
+            f"{job.judges.path}: the original is right for {score:.1f} % of {len(job.judge_rows)} samples, no better "
+            "than guessing: labels in another order, or another --preprocess?"
+        )
+
+
+def run(args: argparse.Namespace, recipe: Recipe, group: Group) -> None:
+    """Train from the checkpoint or the start, and write the result."""
+    if not args.output.is_dir():
+        raise Stop(f"--output {args.output}: no such folder")
+    network = read_network(FOLDER, "model", WEIGHTS).to(args.device)
+    freeze_the_rest(network, recipe)
+    job = open_job(args, recipe, group)
+    scaler = torch.amp.GradScaler(args.device, enabled=args.precision == "fp16")
+    training = Training(network, copy.deepcopy(network), optimizer_for(network, args), scaler)
+    checkpoint = Checkpoint(args.output / CHECKPOINT, FOLDER / WEIGHTS, job.rows, args, group)
+    if args.restart or not checkpoint.restore(training):
+        prepare(training, job)
+    train(training, job, checkpoint.save)
+    if group.rank == 0:
+        network.load_state_dict(training.best)
+        finish(network.cpu().eval(), training, job)
+        checkpoint.path.unlink(missing_ok=True)
+
+
+def finish(network: nn.Module, training: Training, job: Job) -> None:
+    """Write the result and its figures."""
+    size = job.recipe["inputs"][0]["shape"][0] or CHECKED_SAMPLES
+    stored, _ = job.judges.read(np.resize(job.judge_rows, size))
+    target = job.args.output / RESULT
+    error = write_back(network, job.recipe, FOLDER / "model.onnx", target, job.judges.on_device(stored, "cpu"))
+    figures = {"validation_percent": training.scores, "validation_samples": len(job.judge_rows), "error": error}
+    (job.args.output / FIGURES).write_text(json.dumps(figures, indent=2) + "\n")
+    job.group.say(f"{target}: {training.scores['best']:.2f} %, within {error:.1e} of the trained network")
+
+
+def main() -> int:
+    """Return the exit code."""
+    recipe = json.loads((FOLDER / "finetune.json").read_text())
+    args = options(recipe)
+    args.precision = resolved_precision(args)
+    group = Group.join(args.device)
+    try:
+        run(args, recipe, group)
+    except Stop as stop:
+        if group.rank == 0:
+            print(f"finetune: {stop}", file=sys.stderr)
+        return int(stop.code)
+    except KeyboardInterrupt:
+        print("finetune: interrupted; the same command continues", file=sys.stderr)
+        return 130
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
