@@ -17,6 +17,7 @@ from math import prod
 
 import numpy as np
 
+from toolchain.errors import ModelError
 from toolchain.graph.labels import LabelArray, Role, along
 from toolchain.graph.rule import Array, Editor, NodeView, Rule
 
@@ -40,6 +41,7 @@ class Convolution(Rule):
         if not view.is_parameter(1) or (view.input_name(2) and not view.is_parameter(2)):
             view.freeze_inputs("its weight or bias is computed, not stored")
             return
+        _check_channels(view)
         channels = _channels(view)
         _label_weight(view, channels)
         if view.input_name(2):
@@ -69,6 +71,16 @@ class Convolution(Rule):
         return prod(positions) * prod(view.input_shape(1)[1:])
 
 
+def _check_channels(view: NodeView) -> None:
+    """Hold the weight against the input: neither the checker nor shape inference does."""
+    taken, groups = view.input_shape(1)[:2], _groups(view)
+    expected = taken[0] if view.node.op_type == "ConvTranspose" else taken[1] * groups
+    found = view.input_shape(0)[1]
+    if groups < 1 or found != expected or found % groups or view.output_shape()[1] % groups:
+        weight = f"its weight {list(view.input_shape(1))} with {groups} groups"
+        raise ModelError(f"{view.where}: {weight} does not fit {found} input channels", hint="export it again")
+
+
 def _groups(view: NodeView) -> int:
     return view.int_attribute("group", 1)
 
@@ -80,13 +92,11 @@ def _is_depthwise(view: NodeView) -> bool:
 def _channels(view: NodeView) -> _Channels:
     shape, groups, count = view.input_shape(0), _groups(view), view.output_shape()[1]
     spatial = [axis for axis in range(len(shape)) if axis != 1]
-    held = view.labels.hold(
-        view.input_labels(0), spatial, view.reason("it mixes positions along a reshaped channel axis")
-    )
+    held = view.labels.hold(view.input_labels(0), spatial, view.reason("it convolves along these channels"))
     inputs = np.broadcast_to(held.reshape(-1), (shape[1],))
     if groups == 1:
         return _Channels(inputs, view.labels.fresh(count), Role.PRODUCES)
-    if _is_depthwise(view):
+    if groups == shape[1]:
         return _Channels(inputs, np.repeat(inputs, count // groups), Role.SCALES)
     columns = inputs.reshape(groups, -1)
     view.labels.unite(columns, columns[:1], view.reason("its groups must stay equal in size"))

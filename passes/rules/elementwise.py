@@ -17,18 +17,24 @@ have held never matters.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property, partial, reduce
 
 import numpy as np
 
 from toolchain.graph.labels import KEPT, LabelArray, Role, varying_axes
 from toolchain.graph.rule import NodeView, Rule
 
-UNARY = """Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Cast CastLike Ceil Celu Clip Cos Cosh Dropout Elu Erf Exp
+UNARY_NAMES = """
+Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Cast CastLike Ceil Celu Clip Cos Cosh Dropout Elu Erf Exp
 Floor Gelu HardSigmoid HardSwish Identity IsInf IsNaN LeakyRelu Log Mish Neg Not Reciprocal Relu Round Selu Shrink
 Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Swish Tan Tanh ThresholdedRelu"""
 
-N_ARY = """Add And BitShift BitwiseAnd BitwiseOr BitwiseXor Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean
+N_ARY_NAMES = """
+Add And BitShift BitwiseAnd BitwiseOr BitwiseXor Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean
 Min Mod Mul Or PRelu Pow Sub Sum Where Xor"""
+
+UNARY = frozenset(UNARY_NAMES.split())
+N_ARY = frozenset(N_ARY_NAMES.split())
 
 
 NUMPY_BROADCASTING_OPSET = 7
@@ -41,19 +47,22 @@ class _Operand:
     labels: LabelArray
     shape: tuple[int, ...]
 
+    @cached_property
+    def varying(self) -> list[int]:
+        return varying_axes(self.labels)
+
     def broadcasts_to(self, other: _Operand) -> bool:
-        varying = varying_axes(other.labels)
-        uniform = not np.any(self.labels) or (bool(varying) and not varying_axes(self.labels))
-        return uniform and all(self.shape[axis] == 1 for axis in varying)
+        uniform = not self.varying and (bool(other.varying) or not self.labels.any())
+        return uniform and all(self.shape[axis] == 1 for axis in other.varying)
 
     def broadcasts_against(self, other: _Operand) -> bool:
-        return any(self.shape[axis] == 1 for axis in varying_axes(other.labels))
+        return any(self.shape[axis] == 1 for axis in other.varying)
 
 
 class Elementwise(Rule):
     """Unite the labels of all operands."""
 
-    ops = frozenset((UNARY + " " + N_ARY).split())
+    ops = UNARY | N_ARY
 
     def label(self, view: NodeView) -> None:
         """Merge the live operands, then lay the result along the constants."""
@@ -62,10 +71,9 @@ class Elementwise(Rule):
             view.freeze_inputs("before opset 7 it broadcasts by other rules")
             return
         positions = _operands(view)
-        result = _Operand(np.zeros([1] * rank, np.int64), (1,) * rank)
-        for position in positions:
-            if not view.is_parameter(position):
-                result = _merge(view, result, _aligned(view, position, rank))
+        live = [_aligned(view, position, rank) for position in positions if not view.is_parameter(position)]
+        none = _Operand(np.zeros([1] * rank, np.int64), (1,) * rank)
+        result = reduce(partial(_merge, view), live[1:], live[0] if live else none)
         for position in positions:
             if view.is_parameter(position):
                 _lay_along_constant(view, position, result.labels)
@@ -79,7 +87,7 @@ class Elementwise(Rule):
 
 def _operands(view: NodeView) -> list[int]:
     named = [position for position, name in enumerate(view.node.input) if name]
-    if view.node.op_type not in UNARY.split():
+    if view.node.op_type not in UNARY:
         return named
     for position in filter(view.is_parameter, named[1:]):
         view.plain_use(position)
@@ -88,6 +96,8 @@ def _operands(view: NodeView) -> list[int]:
 
 def _aligned(view: NodeView, position: int, rank: int) -> _Operand:
     labels, shape = view.input_labels(position), view.input_shape(position)
+    if len(shape) == rank:
+        return _Operand(labels, shape)
     missing = (1,) * (rank - len(shape))
     return _Operand(labels.reshape(missing + labels.shape), missing + shape)
 

@@ -1,6 +1,7 @@
 """Print what analysis reaches on the zoo, beside torch-pruning: `PYTHONPATH=.:tests python -m bench.zoo [NETWORK ...]`.
 
-Every network is measured in a child process with a time limit, and so is the peer. Seconds are the best of three runs:
+Every network is measured in a child process with a time limit, and so is the peer. Seconds are those of the processor,
+one thread, the best of three runs; both start from a network in memory, exporting and parsing apart:
 
     ours    analyse the exported model (normalised, constants folded: passes that come before)
     peer    build the dependency graph and enumerate its groups
@@ -31,12 +32,12 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
-from zoo.channels import count_channels
 from zoo.exports import Exporter, export
 from zoo.networks import BY_NAME
 
 from passes.fold_constants import FoldConstants
 from toolchain.graph.analysis import analyse
+from toolchain.graph.coverage import coverage
 from toolchain.graph.normalise import normalise
 
 RESULTS = Path(__file__).parent / "results" / "zoo.json"
@@ -70,8 +71,8 @@ def measure_ours(name: str, tool: str) -> Measured:
     exported = export(network.build(), network.example(), Exporter(tool))
     model = FoldConstants().run(normalise(exported), None).model  # type: ignore[arg-type]
     analysis, seconds = _timed(lambda: analyse(model, RULES))
-    channels = count_channels(analysis)
-    return Measured(name, tool, len(model.graph.node), len(analysis.groups), channels.total, channels.prunable, seconds)
+    reach = coverage(analysis)
+    return Measured(name, tool, len(model.graph.node), len(analysis.groups), reach.channels, reach.prunable, seconds)
 
 
 def measure_peer(name: str, tool: str) -> Measured:
@@ -160,9 +161,9 @@ def _transposed_groups(layer: nn.Module) -> int:
 def _timed(work: Callable[[], object]) -> tuple[object, float]:
     seconds = []
     for _ in range(REPEATS):
-        start = time.perf_counter()
+        start = time.process_time()
         result = work()
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     return result, min(seconds)
 
 
@@ -214,7 +215,14 @@ def measure_all(names: Iterable[str], exporters: Sequence[Exporter]) -> list[Mea
 def write(rows: list[Measured]) -> None:
     """Write what there is so far: an interrupted run keeps it."""
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    found = {
+        "clock": "processor seconds of one thread, best of three",
+        "processors": os.cpu_count(),
+        "load_average_at_the_end": round(os.getloadavg()[1], 1),
+        "summary": summary(rows),
+        "rows": [asdict(row) for row in rows],
+    }
+    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
 
 
 def show(rows: list[Measured]) -> None:

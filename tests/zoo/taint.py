@@ -9,8 +9,9 @@ step through all groups. A channel through which a perturbation does not get (a 
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +26,9 @@ from toolchain.targets.onnxruntime import ReferenceSession
 ROWS = 64
 """Rows of the batch: each but the last has another channel perturbed."""
 
-DRAWS = 3
+DRAWS = range(3, 25)
+"""How often a layer's channels are perturbed: the fewer positions they have, the more often, for each may be dead."""
+ENOUGH_POSITIONS = 192
 STRENGTH = 4.0
 MOVED = 1e-4
 """A difference, relative to the tensor's largest value, that rounding does not make."""
@@ -66,20 +69,23 @@ def taint(model: onnx.ModelProto, seed: int = 0) -> Taint:
     inputs = {item.name for item in index.inputs}
     consumers = [layer for layer in layers if layer.source not in inputs]
     nodes = _number_channels(layers, shapes)
-    weightless = _weightless(model, layers)
-    session = ReferenceSession(weightless)
     outputs = {item.name for item in index.outputs}
     edges = [_in_step(nodes[name], layer.groups) for layer in layers for name in (layer.source, layer.result)]
     rng = np.random.default_rng(seed)
-    for _ in range(DRAWS):
-        feeds = {item.name: _draw(shapes[item.name], rng) for item in weightless.graph.input}
-        for layer in layers:
+    axes = {item.source: item.axis for item in consumers} | dict.fromkeys(outputs)
+    for layer in layers:
+        part = _between(model, layers, layer.result, axes.keys())
+        session = ReferenceSession(part) if part.graph.node else None
+        inputs = {layer.result, *(item.name for item in part.graph.input)}
+        for _ in range(_draws(shapes[layer.result], layer.axis)):
+            feeds = {name: _draw(shapes[name], rng) for name in sorted(inputs)}
             for channels, perturbed in _perturbations(feeds[layer.result], layer.axis, rng):
                 fed = {**feeds, layer.result: perturbed}
-                found = {**fed, **session.run(fed)}
+                found = {**fed, **(session.run({i.name: fed[i.name] for i in part.graph.input}) if session else {})}
                 origin = nodes[layer.result][channels]
-                edges += [_moved(found[item.source], item.axis, origin, nodes[item.source]) for item in consumers]
-                edges += [_moved(found[name], None, origin, np.array([OUTPUT])) for name in outputs]
+                for name in axes.keys() & found.keys():
+                    target = np.array([OUTPUT]) if name in outputs else nodes[name]
+                    edges.append(_moved(found[name], axes[name], origin, target))
     return _components(layers, nodes, np.concatenate(edges, axis=1))
 
 
@@ -110,20 +116,33 @@ def _number_channels(
     return nodes
 
 
-def _weightless(model: onnx.ModelProto, layers: Sequence[Layer]) -> onnx.ModelProto:
-    """Return the network between its weighted layers."""
-    results = sorted({layer.result for layer in layers})
+def _between(model: onnx.ModelProto, layers: Sequence[Layer], result: str, ends: Collection[str]) -> onnx.ModelProto:
+    """Return the part of the network from what one layer makes to what others read, without any weighted layer."""
+    results = {layer.result for layer in layers}
     nodes = [node for node in model.graph.node if node.output[0] not in results]
-    read = {name for node in nodes for name in node.input}
-    made = {name for node in nodes for name in node.output}
-    wanted = {layer.source for layer in layers} | {item.name for item in model.graph.output}
-    graph = onnx.GraphProto(name="weightless")
-    graph.node.extend(nodes)
-    graph.initializer.extend(item for item in model.graph.initializer if item.name in read)
-    graph.input.extend(item for item in model.graph.input if item.name in read)
-    graph.input.extend(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in results)
-    graph.output.extend(onnx.ValueInfoProto(name=name) for name in sorted(wanted & made))
+    reached = {result}
+    for node in nodes:
+        if reached.intersection(node.input):
+            reached.update(node.output)
+    wanted = sorted(reached.intersection(ends) - {result})
+    needed, kept = set(wanted), []
+    for node in reversed(nodes):
+        if needed.intersection(node.output):
+            needed.update(filter(None, node.input))
+            kept.append(node)
+    graph = onnx.GraphProto(name="between")
+    graph.node.extend(reversed(kept))
+    graph.initializer.extend(item for item in model.graph.initializer if item.name in needed)
+    graph.input.extend(item for item in model.graph.input if item.name in needed)
+    fed = sorted(results & needed)
+    graph.input.extend(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in fed)
+    graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted)
     return onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
+
+
+def _draws(shape: tuple[int, ...], axis: int) -> int:
+    positions = prod(shape) // (shape[0] * shape[axis])
+    return min(max(ENOUGH_POSITIONS // positions, DRAWS[0]), DRAWS[-1])
 
 
 def _draw(shape: tuple[int, ...], rng: np.random.Generator) -> Array:

@@ -11,11 +11,12 @@ import pytest
 from oracle import analysed, assert_pruned_equals_masked, prune
 
 from passes.fold_constants import FoldConstants
+from toolchain.graph.coverage import coverage
 from toolchain.graph.normalise import normalise
 
 pytest.importorskip("zoo.libraries", reason="the zoo is made of networks of torchvision and timm")
 
-from zoo.channels import count_channels, partition
+from zoo.channels import partition
 from zoo.exports import Exporter, export
 from zoo.networks import BY_NAME, NETWORKS, SLOWLY_EXPORTED, Network
 
@@ -26,7 +27,7 @@ SEMANTICALLY_FIXED = (
     "it takes statistics across these channels",
     "it reduces over these channels",
     "its statistics span these positions",  # GroupNorm of one group
-    "it mixes positions along a reshaped channel axis",  # a convolution over channels
+    "it convolves along these channels",  # a convolution over channels
     "it broadcasts this channel to all others",
     "it multiplies all channels of the other operand by this one",
     "one operand cannot lose the channels of the other",  # a learned table of all heads' biases, gathered at run time
@@ -56,7 +57,7 @@ def test_all_but_what_its_meaning_fixes_can_be_pruned(
     exported: Exported, record_property: Callable[[str, object], None]
 ) -> None:
     analysis = analysed(exported.folded)
-    record_property("prunable_share", count_channels(analysis).share)
+    record_property("prunable_share", coverage(analysis).share)
     for group in analysis.groups:
         assert group.prunable or group.width == 1 or any(why in str(group.reason) for why in SEMANTICALLY_FIXED)
 

@@ -10,13 +10,14 @@ import typer
 from rich.text import Text
 from rich.tree import Tree
 
-from toolchain.cli.compose import load_rules
+from toolchain.cli.compose import fold_constants, load_rules
 from toolchain.cli.terminal import Terminal
 from toolchain.emit.markdown import count_text, printable
 from toolchain.emit.report import Frozen
 from toolchain.errors import UsageError
 from toolchain.graph.analysis import Analysis, Group, analyse
 from toolchain.graph.cost import CostModel
+from toolchain.graph.coverage import coverage
 from toolchain.graph.deployment import deployment_binding, parse_input_shapes
 from toolchain.graph.index import GraphIndex
 from toolchain.graph.load import load_model
@@ -42,7 +43,7 @@ class GroupFigure(Frozen):
 
 
 class Inspection(Frozen):
-    """What `inspect --json` prints."""
+    """What `inspect --json` prints; channels are outputs of weighted layers, depthwise convolutions excepted."""
 
     model: str
     nodes: int
@@ -63,10 +64,10 @@ def inspect(
     if json_output and dot_output:
         raise UsageError("--json and --dot both want stdout for themselves", hint="give one of them")
     rules = load_rules()
-    loaded = load_model(model)
+    folded = fold_constants(load_model(model).normalised)
     shapes = parse_input_shapes(input_shapes)
-    binding = deployment_binding(loaded.normalised, shapes, {}) if shapes else None
-    analysis = analyse(loaded.normalised, rules, binding=binding)
+    binding = deployment_binding(folded, shapes, {}) if shapes else None
+    analysis = analyse(folded, rules, binding=binding)
     inspection = _inspection(model, analysis, CostModel(analysis, rules))
     if json_output:
         print(inspection.model_dump_json(indent=2))
@@ -78,13 +79,14 @@ def inspect(
 
 
 def _inspection(path: Path, analysis: Analysis, cost: CostModel) -> Inspection:
+    reach = coverage(analysis)
     return Inspection(
         model=str(path),
         nodes=len(analysis.index.nodes),
         parameters=cost.total.parameters,
         macs=cost.total.macs // _batch(analysis),
-        channels=sum(group.width for group in analysis.groups),
-        prunable_channels=sum(group.width for group in analysis.prunable_groups),
+        channels=reach.channels,
+        prunable_channels=reach.prunable,
         groups=tuple(_figure(group, analysis.index) for group in analysis.groups),
     )
 
@@ -126,9 +128,9 @@ def _print(inspection: Inspection, terminal: Terminal) -> None:
     prunable = sum(group.prunable for group in inspection.groups)
     terminal.line(
         f"{inspection.nodes} nodes, {count_text(inspection.parameters)} parameters, "
-        f"{count_text(inspection.macs)} MACs; {prunable} of {len(inspection.groups)} groups, "
-        f"{inspection.prunable_channels} of {inspection.channels} channels prunable"
+        f"{count_text(inspection.macs)} MACs; {prunable} of {len(inspection.groups)} groups prunable"
     )
+    terminal.line(f"{inspection.prunable_channels} of {inspection.channels} Conv/Gemm output channels prunable")
 
 
 def _tree(inspection: Inspection) -> Tree:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,9 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from toolchain.errors import ModelError
 from toolchain.graph.facts import Binding, Fact, bind_symbols, infer_facts
-from toolchain.graph.index import GraphIndex, Use, captured_names
-from toolchain.graph.labels import KEPT, LabelArray, Labels, Reason, Role, varying_axes
+from toolchain.graph.index import GraphIndex, Use
+from toolchain.graph.labels import KEPT, LabelArray, Labels, Reason, Role, varying_axes, wide_axes
+from toolchain.graph.limits import check_elements
 from toolchain.graph.resolution import Resolution
 from toolchain.graph.rule import NodeView, Rule
 from toolchain.graph.size_use import resolve_counted_channels
@@ -106,31 +108,41 @@ def analyse(model: onnx.ModelProto, rules: Mapping[str, Rule], *, binding: Bindi
     index = GraphIndex(model)
     bound = bind_symbols(model, overrides=binding)
     facts = infer_facts(index, bound)
+    for name, fact in facts.items():
+        check_elements(f"tensor '{name}'", fact.shape or ())
     labels = Labels(facts)
+    read = index.uses.keys() | {output.name for output in index.outputs}
     for number, node in enumerate(index.nodes):
-        _label_node(NodeView(index, node, number, labels), rules)
-    for output in index.outputs:
-        labels.freeze_tensor(output.name, Reason(f"graph output '{output.name}'", "its size is part of the interface"))
-    for parameter in list(labels.uses):
-        labels.uses[parameter].update(index.uses[parameter])
-        if parameter in {output.name for output in index.outputs}:
-            labels.uses[parameter].add(Use(len(index.nodes), 0))
+        _label_node(NodeView(index, node, number, labels), rules, read)
+    _label_outputs(index, labels)
     resolution = resolve_counted_channels(index, facts, labels)
-    tensors = {name: axis for name, array in labels.tensors.items() if (axis := _axis(array, resolution))}
-    sites = _parameter_sites(labels, resolution)
+    places = _Places(resolution)
+    tensors = {name: axis for name, array in labels.tensors.items() if (axis := places.of(array))}
+    sites = _parameter_sites(labels, places)
     groups = _groups(index, tensors, sites, resolution)
     return Analysis(model, index, rules, labels, bound, facts, tensors, sites, groups, resolution.count)
 
 
-def _label_node(view: NodeView, rules: Mapping[str, Rule]) -> None:
+def _label_outputs(index: GraphIndex, labels: Labels) -> None:
+    """Freeze what the graph's outputs carry; tell each parameter all its uses, an output among them."""
+    outputs = {output.name for output in index.outputs}
+    for name in outputs:
+        labels.freeze_tensor(name, Reason(f"graph output '{name}'", "its size is part of the interface"))
+    for parameter, uses in labels.uses.items():
+        uses.update(index.uses[parameter])
+        if parameter in outputs:
+            uses.add(Use(len(index.nodes), 0))
+
+
+def _label_node(view: NodeView, rules: Mapping[str, Rule], read: Set[str]) -> None:
+    """Ask the op's rule, where there is one and it knows all shapes; `read` names every tensor that something reads."""
     node = view.node
     rule = rules.get(node.op_type) if node.domain in ("", "ai.onnx") else None
-    outputs = {item.name for item in view.index.outputs}
-    read = [name for name in node.output if name in view.index.uses or name in outputs]
-    unknown = [name for name in (*node.input, *read) if name and view.labels.fact(name).shape is None]
-    captured = captured_names(node)
+    needed = (*node.input, *(name for name in node.output if name in read))
+    unknown = [name for name in needed if name and view.labels.fact(name).shape is None]
+    captured = view.index.captures.get(view.node_index, frozenset())
     if rule is not None and not unknown and not captured:
-        rule.label(view)
+        _apply(rule, view)
         return
     why = "there is no rule for this op" if rule is None else f"the shape of '{(unknown or ['?'])[0]}' is not known"
     view.freeze_inputs(why)
@@ -138,54 +150,89 @@ def _label_node(view: NodeView, rules: Mapping[str, Rule]) -> None:
         view.labels.freeze_tensor(name, view.reason("a subgraph reads it"))
 
 
-def _axis(labels: LabelArray, resolution: Resolution) -> Axis | None:
-    """Return where the units lie: along the one axis of removable units, else of frozen ones, else a wide one."""
-    units = np.atleast_1d(resolution.units(labels))
-    if not np.any(units):
-        return None
-    wide = [axis for axis, size in enumerate(units.shape) if size > 1]
-    varying = varying_axes(resolution.removable(labels)) or varying_axes(units)
-    axis = (varying or wide or [min(1, units.ndim - 1)])[0]
-    return Axis(axis, np.moveaxis(units, axis, 0).reshape(units.shape[axis], -1)[:, 0])
+def _apply(rule: Rule, view: NodeView) -> None:
+    """Label a node; what inference accepts may still hold attributes that no runtime takes."""
+    try:
+        rule.label(view)
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"{view.where}: its inputs and attributes do not fit together ({error})",
+            hint="check the model with its exporter; if ONNX Runtime runs it, please report this",
+        ) from error
 
 
-def _parameter_sites(labels: Labels, resolution: Resolution) -> tuple[ParameterSite, ...]:
-    found = []
-    for site in labels.sites:
-        axis = _axis(site.labels, resolution)
-        if axis is not None:
-            found.append(ParameterSite(site.parameter, axis.axis, site.role, site.use.node_index, axis.units))
-    return tuple(found)
+class _Places:
+    """Finds the axis along which units lie in label tensors; most of these carry what another one does."""
+
+    def __init__(self, resolution: Resolution) -> None:
+        self._resolution = resolution
+        self._found: dict[tuple[object, ...], Axis | None] = {}
+
+    def of(self, labels: LabelArray) -> Axis | None:
+        """Return the axis and its units; None where there are none."""
+        key = (labels.shape, labels.tobytes())
+        if key not in self._found:
+            self._found[key] = self._find(labels)
+        return self._found[key]
+
+    def _find(self, labels: LabelArray) -> Axis | None:
+        """Take the one axis of removable units, else of frozen ones, else a wide one."""
+        units = np.atleast_1d(self._resolution.units(labels))
+        if not units.any():
+            return None
+        wide = wide_axes(units)
+        if len(wide) == 1:
+            return Axis(wide[0], units.reshape(-1))
+        varying = varying_axes(self._resolution.removable(labels)) or varying_axes(units)
+        axis = (varying or wide or [min(1, units.ndim - 1)])[0]
+        return Axis(axis, np.moveaxis(units, axis, 0).reshape(units.shape[axis], -1)[:, 0])
+
+
+def _parameter_sites(labels: Labels, places: _Places) -> tuple[ParameterSite, ...]:
+    return tuple(
+        ParameterSite(site.parameter, axis.axis, site.role, site.use.node_index, axis.units)
+        for site in labels.sites
+        if (axis := places.of(site.labels))
+    )
 
 
 def _groups(
     index: GraphIndex, tensors: Mapping[str, Axis], sites: Sequence[ParameterSite], resolution: Resolution
 ) -> tuple[Group, ...]:
     """Collect units with the same places; order units and groups by the first parameter that holds them."""
-    classes = _classes([*(site.units for site in sites), *(axis.units for axis in tensors.values())], resolution)
+    places = [*(site.units for site in sites), *(axis.units for axis in tensors.values())]
+    distinct = {units.tobytes(): units for units in places}  # most tensors carry what another one does
+    classes = _classes(distinct.values(), resolution)
+    held = {key: set(classes[units[units != KEPT]].tolist()) for key, units in distinct.items()}
     holders: dict[int, list[ParameterSite]] = defaultdict(list)
     for site in sites:
-        for found in np.unique(classes[site.units[site.units != KEPT]]).tolist():
+        for found in held[site.units.tobytes()]:
             holders[found].append(site)
-    order = _order(sites, resolution.count)
-    members: dict[int, list[int]] = defaultdict(list)
-    for unit, found in zip(order.tolist(), classes[order].tolist(), strict=True):
-        members[found].append(unit)
     names: dict[str, int] = defaultdict(int)
     return tuple(
-        Group(_name(index, own, names), np.array(units), own, resolution.reasons.get(units[0]))
-        for found, units in members.items()
-        if (own := tuple(holders[found]))
+        Group(_name(index, own, names), units, own, resolution.reasons.get(int(units[0])))
+        for units in _members(classes, _order(sites, resolution.count))
+        if (own := tuple(holders[int(classes[units[0]])]))
     )
 
 
-def _classes(places: Sequence[UnitArray], resolution: Resolution) -> UnitArray:
+def _members(classes: UnitArray, order: UnitArray) -> list[UnitArray]:
+    """Return the units of each class in order, the classes ordered by their first units."""
+    if not order.size:
+        return []
+    _, first, inverse = np.unique(classes[order], return_index=True, return_inverse=True)
+    leaders = first[inverse]  # for each unit, where its class begins
+    together = np.argsort(leaders, kind="stable")
+    return np.split(order[together], np.flatnonzero(np.diff(leaders[together])) + 1)
+
+
+def _classes(places: Iterable[UnitArray], resolution: Resolution) -> UnitArray:
     """Return a class for each unit, the same where units are in the same places and are frozen or removable alike."""
     classes = np.zeros(resolution.count, np.int64)
     classes[list(resolution.reasons)] = 1
     following = 2
-    for units in {units.tobytes(): units for units in places}.values():  # most tensors carry what another one does
-        here = np.unique(units[units != KEPT])
+    for units in places:
+        here = units[units != KEPT]
         _, refined = np.unique(classes[here], return_inverse=True)
         classes[here] = following + refined
         following += len(here)
@@ -198,8 +245,8 @@ def _order(sites: Sequence[ParameterSite], count: int) -> UnitArray:
     position = np.arange(count)
     for i in reversed(range(len(sites))):
         if sites[i].role is not Role.CONSUMES:
-            units, first = np.unique(sites[i].units, return_index=True)
-            number[units], position[units] = i, first
+            backwards = sites[i].units[::-1]  # of equal indices the last assignment stays: the first position
+            number[backwards], position[backwards] = i, np.arange(len(backwards))[::-1]
     ordered = np.lexsort((position, number))
     real: UnitArray = ordered[ordered != KEPT]
     return real

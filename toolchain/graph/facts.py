@@ -1,24 +1,28 @@
 """Facts: what is known of every tensor without running the network.
 
-The graph is walked once with its symbolic dimensions bound to numbers. Each node's output types come from
-ONNX's own per-node inference; values that the graph computes from shapes and small constants (Shape, Gather,
-Concat, ...) are evaluated as the walk meets them, so that a Reshape's target is known when the Reshape is reached.
+The graph is walked once with its symbolic dimensions bound to numbers. Output types come from ONNX's own inference,
+of the whole graph at once where that suffices, else node by node; values that the graph computes from shapes and small
+constants (Shape, Gather, Concat, ...) are evaluated as the walk meets them, so that a Reshape's target is known when
+the Reshape is reached.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import defs, numpy_helper, shape_inference
 from onnx.checker import ValidationError
-from onnx.reference import ReferenceEvaluator
 
 from toolchain.errors import ModelError, UsageError
+from toolchain.graph.evaluation import Evaluator
 from toolchain.graph.index import GraphIndex, describe, subgraphs
+from toolchain.graph.whole_graph import infer_types
 
 SMALL_ELEMENTS = 4096
 """Tensors up to this size are evaluated where their inputs are known: shape arithmetic is far smaller."""
@@ -37,11 +41,19 @@ Binding = Mapping[str, int]
 
 @dataclass(frozen=True, eq=False)
 class Fact:
-    """What is known of one tensor; `shape` and `value` are None where they are not known."""
+    """What is known of one tensor; `shape` and `value` are None where they are not known.
+
+    `content` is the value, or the initialiser that holds it: few of them are ever asked for their value.
+    """
 
     dtype: int = onnx.TensorProto.UNDEFINED
     shape: tuple[int, ...] | None = None
-    value: Array | None = None
+    content: Array | onnx.TensorProto | None = None
+
+    @cached_property
+    def value(self) -> Array | None:
+        """The value, where it is known and small."""
+        return numpy_helper.to_array(self.content) if isinstance(self.content, onnx.TensorProto) else self.content
 
     @property
     def rank(self) -> int | None:
@@ -79,29 +91,39 @@ class FactWalk:
     def __init__(self, index: GraphIndex, binding: Binding) -> None:
         self.index = index
         self.facts: dict[str, Fact] = {"": UNKNOWN}
+        self._ahead: dict[str, Fact] = {}
+        self._evaluator = Evaluator(index.model)
         self._opsets = list(index.model.opset_import)
-        self._ir_version = index.model.ir_version
         self._declared = {item.name: item for item in (*index.model.graph.value_info, *index.outputs)}
         for item in index.inputs:
             self.facts[item.name] = _input_fact(item, binding)
-        for name in index.constants:
-            self.set_constant(name, index.constants[name])
+        for name, tensor in index.constants.items():
+            self.set_constant(name, tensor)
+
+    def look_ahead(self) -> None:
+        """Infer the types of the whole graph at once, which is valid while no constant is changed."""
+        types = {item.name: _tensor_type(self.facts[item.name]) for item in self.index.inputs}
+        self._ahead = {name: _type_fact(proto) for name, proto in infer_types(self.index.model, types).items()}
 
     def set_constant(self, name: str, tensor: onnx.TensorProto) -> None:
         """Record an initialiser; its value is kept where it is small."""
-        small = int(np.prod(tensor.dims, dtype=np.int64)) <= SMALL_ELEMENTS and not tensor.external_data
-        value = numpy_helper.to_array(tensor) if small else None
-        self.facts[name] = Fact(tensor.data_type, tuple(tensor.dims), value)
+        shape = tuple(tensor.dims)
+        small = prod(shape) <= SMALL_ELEMENTS and not tensor.external_data
+        self.facts[name] = Fact(tensor.data_type, shape, tensor if small else None)
 
     def visit(self, node: onnx.NodeProto) -> None:
         """Derive the facts of the node's outputs from those of its inputs."""
-        inferred = self._infer(node)
-        for name in filter(None, node.output):
-            declared = self._declared.get(name)
-            self.facts[name] = inferred.get(name) or (_declared_fact(declared) if declared else UNKNOWN)
-        values = self._evaluate(node)
-        for name, value in values.items():
+        names = [name for name in node.output if name]
+        if all(self._ahead.get(name, UNKNOWN).shape is not None for name in names):
+            self.facts.update((name, self._ahead[name]) for name in names)
+        else:
+            inferred = self._infer(node)
+            self.facts.update((name, inferred.get(name) or self._declared_fact(name)) for name in names)
+        for name, value in self._evaluate(node).items():
             self.facts[name] = Fact(onnx.helper.np_dtype_to_tensor_dtype(value.dtype), value.shape, value)
+
+    def _declared_fact(self, name: str) -> Fact:
+        return _type_fact(self._declared[name].type) if name in self._declared else UNKNOWN
 
     def _infer(self, node: onnx.NodeProto) -> dict[str, Fact]:
         known = {name: self.facts.get(name, UNKNOWN) for name in node.input if name}
@@ -111,7 +133,7 @@ class FactWalk:
             schema = defs.get_schema(node.op_type, self.index.opset, node.domain)
         except defs.SchemaError:
             return {}
-        types = {name: onnx.helper.make_tensor_type_proto(fact.dtype, fact.shape) for name, fact in known.items()}
+        types = {name: _tensor_type(fact) for name, fact in known.items()}
         data = {
             name: numpy_helper.from_array(np.asarray(fact.value), name)
             for name, fact in known.items()
@@ -119,7 +141,7 @@ class FactWalk:
         }
         try:
             result = shape_inference.infer_node_outputs(
-                schema, node, types, data, opset_imports=self._opsets, ir_version=self._ir_version
+                schema, node, types, data, opset_imports=self._opsets, ir_version=self.index.model.ir_version
             )
         except ValidationError:
             return {}  # The op is deprecated in this opset: it is as good as unknown.
@@ -134,15 +156,15 @@ class FactWalk:
     def _evaluate(self, node: onnx.NodeProto) -> dict[str, Array]:
         if node.op_type == "Shape" and not node.domain:
             return self._shape_value(node)
-        inputs = {name: self.facts.get(name, UNKNOWN).value for name in node.input if name}
-        if not node.input or any(value is None for value in inputs.values()) or any(subgraphs(node)):
+        known = {name: self.facts.get(name, UNKNOWN) for name in node.input if name}
+        if not node.input or any(fact.content is None for fact in known.values()) or any(subgraphs(node)):
             return {}
         sizes = [self.facts[name].shape for name in node.output if name]
-        if any(shape is None or np.prod(shape) > SMALL_ELEMENTS for shape in sizes):
+        if any(shape is None or prod(shape) > SMALL_ELEMENTS for shape in sizes):
             return {}
         if node.domain not in ("", "ai.onnx") or node.op_type in NON_DETERMINISTIC:
             return {}
-        return evaluate_node(self.index, node, self.facts, inputs)
+        return self._evaluator.run(node, {name: fact.value for name, fact in known.items() if fact.value is not None})
 
     def _shape_value(self, node: onnx.NodeProto) -> dict[str, Array]:
         shape = self.facts.get(node.input[0], UNKNOWN).shape
@@ -156,29 +178,10 @@ class FactWalk:
 def infer_facts(index: GraphIndex, binding: Binding) -> dict[str, Fact]:
     """Walk the whole graph once and return the facts of all its tensors."""
     walk = FactWalk(index, binding)
+    walk.look_ahead()
     for node in index.nodes:
         walk.visit(node)
     return walk.facts
-
-
-def evaluate_node(
-    index: GraphIndex, node: onnx.NodeProto, facts: Mapping[str, Fact], inputs: Mapping[str, Array | None]
-) -> dict[str, Array]:
-    """Run one node by ONNX's reference implementation; empty where it has none for the op."""
-    graph = onnx.helper.make_graph(
-        [node],
-        "one_node",
-        [_value_info(name, facts[name]) for name in inputs],
-        [_value_info(name, facts[name]) for name in node.output if name],
-    )
-    opsets, ir_version = list(index.model.opset_import), index.model.ir_version
-    model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=ir_version)
-    try:
-        results = ReferenceEvaluator(model).run(None, dict(inputs))
-    except (NotImplementedError, RuntimeError, TypeError, ValueError, IndexError):
-        return {}  # An op the reference cannot run is merely not known.
-    names = [name for name in node.output if name]
-    return {name: np.asarray(value) for name, value in zip(names, results, strict=True)}
 
 
 def _input_fact(item: onnx.ValueInfoProto, binding: Binding) -> Fact:
@@ -206,9 +209,5 @@ def _type_fact(proto: onnx.TypeProto) -> Fact:
     return Fact(tensor.elem_type, shape)
 
 
-def _declared_fact(item: onnx.ValueInfoProto) -> Fact:
-    return _type_fact(item.type)
-
-
-def _value_info(name: str, fact: Fact) -> onnx.ValueInfoProto:
-    return onnx.helper.make_tensor_value_info(name, fact.dtype, fact.shape)
+def _tensor_type(fact: Fact) -> onnx.TypeProto:
+    return onnx.helper.make_tensor_type_proto(fact.dtype, fact.shape)

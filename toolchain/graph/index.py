@@ -34,8 +34,10 @@ def attribute(node: onnx.NodeProto, name: str) -> AttributeValue:
 
 def int_attribute(node: onnx.NodeProto, name: str, default: int) -> int:
     """Return an integer attribute or its default."""
-    value = attribute(node, name)
-    return value if isinstance(value, int) else default
+    for candidate in node.attribute:
+        if candidate.name == name and candidate.type == onnx.AttributeProto.INT:
+            return candidate.i
+    return default
 
 
 def ints_attribute(node: onnx.NodeProto, name: str) -> list[int] | None:
@@ -104,9 +106,14 @@ class GraphIndex:
             for j, name in enumerate(node.input):
                 if name:
                     found[name].append(Use(i, j))
-            for name in sorted(captured_names(node)):
+            for name in sorted(self.captures.get(i, ())):
                 found[name].append(Use(i, -1))
         return found
+
+    @cached_property
+    def captures(self) -> dict[int, frozenset[str]]:
+        """Index of each node with subgraphs to the names that these read from around them."""
+        return {i: frozenset(captured_names(node)) for i, node in enumerate(self.nodes) if any(subgraphs(node))}
 
     def array(self, name: str) -> npt.NDArray[np.generic]:
         """Return the value of an initialiser; do not write to it."""

@@ -21,6 +21,7 @@ from enum import Enum
 import numpy as np
 import numpy.typing as npt
 
+from toolchain.errors import ModelError
 from toolchain.graph.facts import UNKNOWN, Fact
 from toolchain.graph.index import Use
 
@@ -28,6 +29,10 @@ LabelArray = npt.NDArray[np.int64]
 
 KEPT = 0
 """The label of positions that are always kept."""
+
+
+MAX_FRESH = 1 << 24
+"""Channels of one axis; the widest layers published have some thousand, their flattened inputs a million."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,15 @@ def along(labels: Sequence[int] | LabelArray, axis: int, rank: int) -> LabelArra
 
 def varying_axes(labels: LabelArray) -> list[int]:
     """Return the axes along which the labels are not all the same."""
-    return [a for a in range(labels.ndim) if labels.shape[a] > 1 and np.any(labels != labels.take([0], a))]
+    wide = wide_axes(labels)
+    if len(wide) == 1 and labels.size and labels.item(0) != labels.item(-1):
+        return wide  # nearly always: one look at both ends tells
+    return [axis for axis in wide if (labels != labels.take([0], axis)).any()]
+
+
+def wide_axes(labels: LabelArray) -> list[int]:
+    """Return the axes that have more than one position."""
+    return [axis for axis, size in enumerate(labels.shape) if size > 1]
 
 
 class Labels:
@@ -95,11 +108,12 @@ class Labels:
     def assign(self, name: str, labels: LabelArray) -> None:
         """Give a tensor its labels; axes along which they do not vary are stored with size 1."""
         if name:
-            varying = varying_axes(labels)
-            self.tensors[name] = _squash(labels, (axis for axis in range(labels.ndim) if axis not in varying))
+            self.tensors[name] = _squash(labels, set(wide_axes(labels)).difference(varying_axes(labels)))
 
     def fresh(self, count: int) -> LabelArray:
         """Return new labels, all different."""
+        if count > MAX_FRESH:
+            raise ModelError(f"an axis of {count} channels, more than {MAX_FRESH}", hint="check the sizes in the model")
         first = self.count
         self.count += count
         return np.arange(first, self.count, dtype=np.int64)
@@ -109,27 +123,31 @@ class Labels:
 
         A label that meets 0 is frozen for the given reason: the other side cannot be removed with it.
         """
-        a, b = (side.reshape(-1) for side in np.broadcast_arrays(left, right))
-        different = a != b
-        if not np.any(different):
+        if left.shape != right.shape:
+            try:
+                left, right = np.broadcast_arrays(left, right)
+            except ValueError as error:  # a parameter of two nodes that take different sizes
+                raise ModelError(f"{reason}: {left.size} and {right.size} channels do not fit together") from error
+        different = left != right
+        if not different.any():
             return
-        a, b = a[different], b[different]
-        self.freeze(np.where(a == KEPT, b, KEPT) + np.where(b == KEPT, a, KEPT), reason)
-        both = (a != KEPT) & (b != KEPT)
-        self._edges.append((a[both], b[both]))
+        a, b = left[different], right[different]
+        fixed = (a == KEPT) | (b == KEPT)
+        self.freeze(np.maximum(a, b)[fixed], reason)
+        self._edges.append((a[~fixed], b[~fixed]))
 
     def freeze(self, labels: LabelArray, reason: Reason) -> None:
         """Keep these units, and remember why."""
-        chosen = np.unique(labels[labels != KEPT])
-        if chosen.size:
-            self.frozen.append((chosen, reason))
+        if labels.any():
+            self.frozen.append((labels[labels != KEPT], reason))
 
     def hold(self, labels: LabelArray, axes: Iterable[int], reason: Reason) -> LabelArray:
         """Unite the labels across these axes, which cannot shrink, and return them with size 1 there.
 
         Where the labels vary along no other axis, one unit would span the whole tensor: it is frozen.
         """
-        held = [axis for axis in varying_axes(labels) if axis in set(axes)]
+        axes = set(axes)
+        held = [axis for axis in varying_axes(labels) if axis in axes]
         if not held:
             return _squash(labels, axes)
         result = labels

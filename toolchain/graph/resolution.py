@@ -7,13 +7,14 @@ leaves most units, the last of equals.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from toolchain.graph.labels import KEPT, LabelArray, Labels, Reason, varying_axes
+from toolchain.graph.labels import KEPT, LabelArray, Labels, Reason, Site, varying_axes, wide_axes
 
 BOX = Reason("layout", "its channels are spread over several axes of a reshaped tensor together with fixed ones")
 
@@ -24,6 +25,7 @@ class Resolution:
     def __init__(self, labels: Labels) -> None:
         self._labels = labels
         self._parameter_unions()
+        self._boxes = [labels for labels in self._arrays() if len(wide_axes(labels)) > 1]
         self._renew()
         while self._enforce_boxes():
             self._renew()
@@ -50,9 +52,11 @@ class Resolution:
         size = self._labels.count
         graph = coo_array((np.ones(len(left), np.int8), (left, right)), shape=(size, size))
         _, component = connected_components(graph, directed=False)
-        _, first, inverse = np.unique(component, return_index=True, return_inverse=True)
-        order = np.argsort(np.argsort(first))
-        return order[inverse].astype(np.int64)
+        first = np.zeros(component.max() + 1, np.int64)
+        first[component[::-1]] = np.arange(size)[::-1]  # of equal indices the last assignment stays: the first label
+        unit = np.empty_like(first)
+        unit[np.argsort(first)] = np.arange(len(first))
+        return unit[component]
 
     def _arrays(self) -> Iterable[LabelArray]:
         yield from self._labels.tensors.values()
@@ -60,9 +64,7 @@ class Resolution:
 
     def _enforce_boxes(self) -> bool:
         changed = False
-        for labels in self._arrays():
-            if sum(size > 1 for size in labels.shape) < 2:
-                continue
+        for labels in self._boxes:
             axes = varying_axes(self.removable(labels))
             if len(axes) > 1:
                 self._keep_one_axis(labels, axes)
@@ -88,30 +90,28 @@ class Resolution:
 
     def _parameter_unions(self) -> None:
         """Unite a parameter's labels over all its uses; a use that no rule recorded freezes them."""
-        by_parameter: dict[str, list[int]] = {}
-        for number, site in enumerate(self._labels.sites):
-            by_parameter.setdefault(site.parameter, []).append(number)
-        for parameter, numbers in by_parameter.items():
-            self._unite_uses(parameter, [self._labels.sites[number] for number in numbers])
+        by_parameter: dict[str, list[Site]] = defaultdict(list)
+        for site in self._labels.sites:
+            if len(self._labels.uses[site.parameter]) > 1:
+                by_parameter[site.parameter].append(site)
+        for parameter, sites in by_parameter.items():
+            self._unite_uses(parameter, sites)
 
-    def _unite_uses(self, parameter: str, sites: list) -> None:  # type: ignore[type-arg]
+    def _unite_uses(self, parameter: str, sites: Sequence[Site]) -> None:
         shared = Reason(f"parameter '{parameter}'", "another use of it cannot lose the same channels")
         shape = self._labels.fact(parameter).shape or ()
         zeros = np.zeros([1] * len(shape), np.int64)
         for axis in range(len(shape)):
             per_use = dict.fromkeys(self._labels.uses[parameter], zeros)
             per_use.update({site.use: site.labels for site in sites if site.labels.shape[axis] > 1})
-            if len(per_use) < 2:
-                continue
             first, *rest = per_use.values()
             for labels in rest:
                 self._labels.unite(first, labels, shared)
 
     def _reasons(self) -> dict[int, Reason]:
         """Return the first reason recorded for each frozen unit."""
-        reasons: dict[int, Reason] = {}
-        for chosen, reason in self._labels.frozen:
-            for unit in np.unique(self.units(chosen)):
-                reasons.setdefault(int(unit), reason)
-        reasons.pop(KEPT, None)
-        return reasons
+        first = np.full(self.count, -1)
+        for number, (chosen, _) in reversed(list(enumerate(self._labels.frozen))):
+            first[self._unit_of[chosen]] = number
+        first[KEPT] = -1
+        return {int(unit): self._labels.frozen[first[unit]][1] for unit in np.flatnonzero(first >= 0)}

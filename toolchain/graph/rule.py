@@ -42,9 +42,14 @@ class NodeView:
         """Make a reason that names this node."""
         return Reason(self.where, why)
 
+    @cached_property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of the inputs; empty where one is left out."""
+        return tuple(self.node.input)
+
     def input_name(self, position: int) -> str:
         """Return an input's name; empty when it is left out."""
-        return self.node.input[position] if position < len(self.node.input) else ""
+        return self.inputs[position] if position < len(self.inputs) else ""
 
     def input_shape(self, position: int) -> tuple[int, ...]:
         """Return an input's shape."""

@@ -10,13 +10,14 @@ Removal changes the count, and with it what such a network computes. This walk f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 import numpy as np
 import onnx
 
-from toolchain.graph.facts import Array, Fact, evaluate_node
-from toolchain.graph.index import GraphIndex, captured_names, describe, int_attribute
+from toolchain.graph.evaluation import Array, Evaluator
+from toolchain.graph.facts import Fact
+from toolchain.graph.index import GraphIndex, describe, int_attribute
 from toolchain.graph.labels import Labels, Reason, varying_axes
 from toolchain.graph.resolution import Resolution
 
@@ -41,9 +42,9 @@ def resolve_counted_channels(index: GraphIndex, facts: Mapping[str, Fact], label
     whole heads go) is never removed from. Freezing can only take away from that, so that one walk is enough.
     """
     resolution = Resolution(labels)
-    walk = _Walk(index, facts, labels, resolution)
-    for node in index.nodes:
-        walk.visit(node)
+    walk = _Walk(index.model, facts, labels, resolution)
+    for number, node in enumerate(index.nodes):
+        walk.visit(node, index.captures.get(number, frozenset()))
     for output in index.outputs:
         walk.freeze({output.name}, Reason(f"graph output '{output.name}'", "it is the number of channels"))
     return Resolution(labels) if walk.froze else resolution
@@ -52,22 +53,26 @@ def resolve_counted_channels(index: GraphIndex, facts: Mapping[str, Fact], label
 class _Walk:
     """Perturbed values by tensor, and the tensors whose channels they count."""
 
-    def __init__(self, index: GraphIndex, facts: Mapping[str, Fact], labels: Labels, resolution: Resolution) -> None:
+    def __init__(
+        self, model: onnx.ModelProto, facts: Mapping[str, Fact], labels: Labels, resolution: Resolution
+    ) -> None:
         self.froze = False
-        self._index = index
         self._facts = facts
+        self._evaluator = Evaluator(model)
         self._labels = labels
         self._resolution = resolution
         self._values: dict[str, Array] = {}
         self._counted: dict[str, set[str]] = {}
 
-    def visit(self, node: onnx.NodeProto) -> None:
+    def visit(self, node: onnx.NodeProto, captured: Set[str]) -> None:
         if node.op_type in ("Shape", "Size") and not node.domain:
             self._start(node)
             return
+        if not self._counted:
+            return
         sizes = SIZE_OPERANDS.get(node.op_type, set())
         read = {name for position, name in enumerate(node.input) if position not in sizes}
-        read = (read | captured_names(node)) & self._counted.keys()
+        read = (read | captured) & self._counted.keys()
         if read and not self._carry(node, read):
             self.freeze(read, Reason(describe(node), "it computes with the number of channels"))
 
@@ -95,11 +100,12 @@ class _Walk:
 
     def _carry(self, node: onnx.NodeProto, read: set[str]) -> bool:
         """Evaluate the node on perturbed values; tell whether that was possible."""
-        inputs = {name: self._values.get(name, self._facts[name].value) for name in node.input if name}
+        known = {name: self._values.get(name, self._facts[name].value) for name in node.input if name}
+        inputs = {name: value for name, value in known.items() if value is not None}
         names = [name for name in node.output if name]
-        if any(value is None for value in (*inputs.values(), *(self._facts[name].value for name in names))):
+        if len(inputs) < len(known) or any(self._facts[name].value is None for name in names):
             return False
-        values = evaluate_node(self._index, node, self._facts, inputs)
+        values = self._evaluator.run(node, inputs)
         if any(name not in values or values[name].shape != self._facts[name].shape for name in names):
             return False
         for name in names:

@@ -85,4 +85,4 @@ def test_a_convolution_over_a_reshaped_channel_axis_keeps_it_whole() -> None:
     body = """flat = Reshape(a, to) mixed = Conv(flat, w) z = Reshape(mixed, back)"""
     declared = "int64[4] to = {0, 1, 8, 64}, float[1,1,1,1] w, int64[4] back = {0, 8, 8, 8}"
     model = sandwich(body, declared=declared)
-    assert reasons(model)["a"] == "Conv '-> mixed': it mixes positions along a reshaped channel axis"
+    assert reasons(model)["a"] == "Conv '-> mixed': it convolves along these channels"
