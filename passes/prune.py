@@ -19,7 +19,6 @@ from toolchain.graph.hashing import model_sha256
 from toolchain.graph.plan import Plan
 from toolchain.graph.removable import removable_branches
 from toolchain.graph.surgery import apply_plan
-from toolchain.latency.stair_macs import StairMacs
 from toolchain.measure.comparison import Comparison
 from toolchain.options import make, parse_pairs
 from toolchain.pipeline.candidates import Candidates
@@ -67,7 +66,7 @@ class Prune(Pass):
         problem = _problem(analysis, criterion, context)
         found, interrupted = _search(strategy, problem)
         if found.best is None:
-            return PassResult(model, False, ("no width of any group can be narrowed for this target",))
+            return PassResult(model, False, (_nothing_found(found),))
         surgery = apply_plan(analysis, found.best.plan)
         pruning = Pruning(
             model,
@@ -119,7 +118,7 @@ def _problem(analysis: Analysis, criterion: str, context: PassContext) -> Proble
         removable_branches(analysis),
         limits := _limits(context.budget, context.timer.baseline_ms, cost_model.total),
         _time_plan(analysis, cost_model, limits, context),
-        lambda: StairMacs(analysis, context.rules, context.alignment.preferred, context.timer.baseline_ms),
+        lambda: context.latency_of(analysis),
         candidates.score,
         _divergence(analysis, context),
         context.reporter.progress,
@@ -189,6 +188,12 @@ def _notes(found: Found, criterion: str) -> tuple[str, ...]:
         f"{removed} units removed",
         *found.notes,
     )
+
+
+def _nothing_found(found: Found) -> str:
+    if found.trials:
+        return f"{len(found.trials)} engines built and timed, none of them faster than the original"
+    return "no width of any group can be narrowed for this target"
 
 
 def _nothing_prunable(analysis: Analysis) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
+import onnx
 from oracle import RULES, analysed
 from small import network, timer_of
 
@@ -22,6 +23,21 @@ from toolchain.targets.engine import Identity
 ALIGNMENT = Alignment(preferred=8, least=4)
 NOWHERE = Identity("formula", "paper", "1", "float32")
 
+TWO_BRANCHES = """net (float[1,3,8,8] x) => (float[1,4,8,8] y) <
+    float[32,3,3,3] stem_weight, float[32,32,3,3] a1_weight, float[32,32,3,3] a2_weight,
+    float[32,32,3,3] b1_weight, float[32,32,3,3] b2_weight, float[4,32,1,1] y_weight
+> {
+    stem = Conv<pads=[1,1,1,1]>(x, stem_weight)
+    a1 = Conv<pads=[1,1,1,1]>(stem, a1_weight)
+    a2 = Conv<pads=[1,1,1,1]>(a1, a2_weight)
+    first = Add(stem, a2)
+    b1 = Conv<pads=[1,1,1,1]>(first, b1_weight)
+    b2 = Conv<pads=[1,1,1,1]>(b1, b2_weight)
+    second = Add(first, b2)
+    y = Conv(second, y_weight)
+}"""
+"""Two residual branches that cost the same, on one stream."""
+
 
 def problem_of(
     ratio: float,
@@ -30,13 +46,15 @@ def problem_of(
     weight: Mapping[str, float] | None = None,
     sees: Collection[str] = (),
     folder: Path | None = None,
+    model: onnx.ModelProto | None = None,
+    multiple: int = ALIGNMENT.preferred,
 ) -> Problem:
-    """Return a problem on the small network; `weight` scales the importance of groups.
+    """Return a problem on the small network, or on `model`; `weight` scales the importance of groups.
 
     Its latency is the share of multiply-accumulates that is left; with `sees`, the share of units left in these
-    groups; with `folder`, that of the null target.
+    groups; with `folder`, that of the null target. Its table counts them in blocks of `multiple` channels.
     """
-    model = network(width=width)
+    model = network(width=width) if model is None else model
     analysis = analysed(model)
     cost_model = CostModel(analysis, RULES)
     rng = np.random.default_rng(0)
@@ -74,7 +92,7 @@ def problem_of(
         branches,
         Limits(ratio),
         time_plan,
-        lambda: StairMacs(analysis, RULES, ALIGNMENT.preferred, 1.0),
+        lambda: StairMacs(analysis, RULES, multiple, 1.0),
         score,
         divergence,
         print,

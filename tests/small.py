@@ -14,6 +14,7 @@ from toolchain.budget import Budget
 from toolchain.criterion import Calibration
 from toolchain.graph.deployment import deployment_binding, random_feeds
 from toolchain.graph.oracle import Feeds
+from toolchain.latency.stair_macs import StairMacs
 from toolchain.measure.timer import EngineTimer
 from toolchain.pipeline.contract import PassContext
 from toolchain.targets.contract import Alignment
@@ -96,6 +97,7 @@ def context_of(
         calibration=samples,
         reporter=Silent(),
         seed=0,
+        latency_of=lambda analysis: StairMacs(analysis, RULES, 8, 1.0),
     )
 
 

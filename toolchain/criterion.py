@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from toolchain.graph.analysis import Analysis, Group, ParameterSite
+from toolchain.graph.labels import Role
 
 Feeds = Mapping[str, npt.NDArray[Any]]
 Scores = Mapping[str, npt.NDArray[np.float64]]
@@ -42,3 +43,15 @@ def sum_by_unit(group: Group, site: ParameterSite, values: npt.NDArray[np.float6
     size = int(max(site.units.max(), group.units.max())) + 1
     totals: npt.NDArray[np.float64] = np.bincount(site.units, weights=values, minlength=size).astype(np.float64)
     return totals[group.units]
+
+
+def filters_of(analysis: Analysis, group: Group) -> Iterator[tuple[ParameterSite, npt.NDArray[np.float64]]]:
+    """Yield the places that produce or scale a group's units, with a row of weights for each position along the axis.
+
+    Biases are left out, unless a group has nothing else.
+    """
+    for site in group.sites:
+        weight = analysis.index.array(site.parameter)
+        if site.role is not Role.CONSUMES and (weight.ndim > 1 or len(group.sites) == 1):
+            rows = np.moveaxis(weight.astype(np.float64), site.axis, 0)
+            yield site, rows.reshape(len(rows), -1)

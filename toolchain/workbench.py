@@ -17,12 +17,14 @@ from toolchain.data.open_metric import open_metric
 from toolchain.data.split import MAX_CALIBRATION_SAMPLES, MAX_EVALUATION_SAMPLES, draw, split
 from toolchain.emit.emission import Emission, emit
 from toolchain.emit.report import Report
-from toolchain.graph.analysis import analyse
+from toolchain.graph.analysis import Analysis, analyse
 from toolchain.graph.cost import Cost, CostModel
 from toolchain.graph.deployment import Shapes, deployment_binding, random_feeds
 from toolchain.graph.load import LoadedModel
 from toolchain.graph.normalise import normalise
 from toolchain.graph.oracle import Feeds
+from toolchain.latency.contract import LatencyModel
+from toolchain.latency.measured_table import measured_table
 from toolchain.measure.cache import cache_folder
 from toolchain.measure.journal import Journal
 from toolchain.measure.timer import EngineTimer
@@ -30,6 +32,7 @@ from toolchain.pipeline.contract import PassContext, Reporter
 from toolchain.pipeline.observers import Assess, Dump, Measure, Observer, Verify
 from toolchain.pipeline.run import OnRecord, Outcome, Pipeline
 from toolchain.request import CompileRequest
+from toolchain.store.latency_store import LatencyStore, default_path
 from toolchain.trial import allowance_for, try_out
 
 
@@ -54,6 +57,7 @@ class Workbench:
             calibration=self.accuracy,
             reporter=self.reporter,
             seed=request.seed,
+            latency_of=self._latency_of,
         )
         return pipeline.run(self.loaded.normalised, context)
 
@@ -152,6 +156,16 @@ class Workbench:
         if self.request.dump_directory:
             observers.append(Dump(self.request.dump_directory))
         return observers
+
+    def _latency_of(self, analysis: Analysis) -> LatencyModel:
+        """Time layers as they are asked for; the store remembers them for other runs, budgets and networks."""
+        generator = np.random.default_rng(self.request.seed)
+        return measured_table(analysis, self.request.target, self.folder / "blocks", generator, self.store)
+
+    @cached_property
+    def store(self) -> LatencyStore:
+        """The layers' latencies that were ever measured on this machine."""
+        return LatencyStore(default_path(), self.reporter.warn)
 
     def _cost(self, model: onnx.ModelProto) -> Cost:
         analysis = analyse(normalise(model), self.request.rules, binding=self.binding)

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from toolchain.criterion import Calibration, Criterion, Scores, sum_by_unit
+from toolchain.criterion import Calibration, Criterion, Scores, filters_of, sum_by_unit
 from toolchain.graph.analysis import Analysis, Group
-from toolchain.graph.labels import Role
 
 
 @dataclass(frozen=True)
@@ -26,11 +25,7 @@ class L2(Criterion):
 
 def _score(analysis: Analysis, group: Group) -> npt.NDArray[np.float64]:
     total = np.zeros(group.width)
-    for site in group.sites:
-        if site.role is Role.CONSUMES:
-            continue
-        weight = analysis.index.array(site.parameter).astype(np.float64)
-        energy = np.sum(np.moveaxis(weight, site.axis, 0).reshape(weight.shape[site.axis], -1) ** 2, axis=1)
-        if weight.ndim > 1 or len(group.sites) == 1:
-            total += sum_by_unit(group, site, energy) / max(energy.sum(), 1e-30)
+    for site, filters in filters_of(analysis, group):
+        energy = np.sum(filters**2, axis=1)
+        total += sum_by_unit(group, site, energy) / max(energy.sum(), 1e-30)
     return total

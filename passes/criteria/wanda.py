@@ -16,19 +16,14 @@ from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 
 from passes.criteria.l2 import L2
+from passes.residual import Join, join
 from toolchain.criterion import Calibration, Criterion, Scores, sum_by_unit
 from toolchain.graph.analysis import Analysis, ParameterSite
-from toolchain.graph.index import GraphIndex
 from toolchain.graph.labels import Role
 
 Vector = npt.NDArray[np.float64]
-
-
-CONTRACTIONS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
-SUMS = frozenset({"Add", "Sum"})
 
 
 @dataclass(frozen=True)
@@ -72,18 +67,23 @@ Statistics = Mapping[str, _Moments]
 
 @dataclass(frozen=True)
 class _Consumer:
-    """A layer that reads units: its site and live operand, and, if its output ends a branch, branch and sum."""
+    """A layer that reads units: its site and live operand, and where its output joins a sum, if it ends a branch."""
 
     site: ParameterSite
     operand: str
-    branch: str = ""
-    joined: str = ""
+    join: Join | None
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """What has to be observed."""
+        return (self.operand, self.join.branch, self.join.joined) if self.join else (self.operand,)
 
     def weight(self, statistics: Statistics) -> float:
         """Return rho."""
-        if not self.joined:
+        if self.join is None:
             return 1.0
-        return min(1.0, statistics[self.branch].variance / max(statistics[self.joined].variance, 1e-30))
+        joined = statistics[self.join.joined].variance
+        return min(1.0, statistics[self.join.branch].variance / max(joined, 1e-30))
 
 
 def _consumers(analysis: Analysis) -> dict[tuple[int, str], _Consumer]:
@@ -93,22 +93,8 @@ def _consumers(analysis: Analysis) -> dict[tuple[int, str], _Consumer]:
             if site.role is Role.CONSUMES:
                 node = analysis.index.nodes[site.node_index]
                 operand = next(name for name in node.input if name and name not in analysis.index.constants)
-                found[site.node_index, site.parameter] = _Consumer(site, operand, *_join(analysis.index, node))
+                found[site.node_index, site.parameter] = _Consumer(site, operand, join(analysis.index, node.output[0]))
     return found
-
-
-def _join(index: GraphIndex, node: onnx.NodeProto) -> tuple[str, str]:
-    """Follow a layer's output to the sum it is added to; empty names where something else comes first."""
-    tensor = node.output[0]
-    while len(index.uses.get(tensor, ())) == 1:
-        reader = index.nodes[index.uses[tensor][0].node_index]
-        live = {name for name in reader.input if name and name not in index.constants}
-        if reader.op_type in SUMS and len(live) > 1:
-            return tensor, reader.output[0]
-        if len(live) > 1 or len(reader.output) != 1 or reader.op_type in CONTRACTIONS:
-            break
-        tensor = reader.output[0]
-    return "", ""
 
 
 def _shares(analysis: Analysis, consumer: _Consumer, statistics: Statistics) -> Vector:
@@ -125,7 +111,7 @@ def _statistics(
     analysis: Analysis, consumers: Mapping[tuple[int, str], _Consumer], calibration: Calibration
 ) -> Statistics:
     """Observe every operand, branch end and sum over the calibration samples."""
-    names = {name for item in consumers.values() for name in (item.operand, item.branch, item.joined) if name}
+    names = {name for item in consumers.values() for name in item.tensors}
     if not names:
         return {}
     run = calibration.observe(sorted(names))

@@ -8,24 +8,17 @@ Calibration samples come from the training split, accuracy from a test split tha
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
+from trained import prunec, trained
 
-ROOT = Path(__file__).parents[2]
-DATA = ROOT.parent / "shared" / "data"
 RESULTS = Path(__file__).parent / "results" / "main_job.json"
-CIFAR = "scale=1/255,mean=0.485:0.456:0.406,std=0.229:0.224:0.225"
-CALIBRATION_IMAGES = 1024
 
 
 @dataclass(frozen=True)
@@ -81,43 +74,25 @@ def main() -> None:
 
 
 def _jobs(folder: Path) -> list[Job]:
-    jobs = [
-        Job("digits_resnet", ROOT / "models/digits_resnet.onnx", "60%", ("--data", str(ROOT / "models/digits.npz")))
+    budgets = {"digits_resnet": ("60%",), "resnet56": ("80%", "70%", "60%")}
+    return [
+        Job(network.name, network.model, budget, network.options)
+        for network in trained(list(budgets), folder)
+        for budget in budgets[network.name]
     ]
-    trained = DATA / "cifar10_models" / "resnet56_cifar10.onnx"
-    if not trained.exists():
-        print(f"skipped: ResNet-56 on CIFAR-10 ({DATA} is absent)", file=sys.stderr)
-        return jobs
-    options = ("--data", str(DATA / "cifar10" / "cifar10_test_a.npz"), "--preprocess", CIFAR)
-    calibration = ("--calibration-data", str(_cifar_training_images(folder)))
-    return [*jobs, *(Job("resnet56_cifar10", trained, budget, (*options, *calibration)) for budget in ("80%", "70%"))]
-
-
-def _cifar_training_images(folder: Path) -> Path:
-    """Unpack a part of the training split: nothing of the test split calibrates."""
-    spec = spec_from_file_location("medxz", DATA / "medxz.py")
-    assert spec and spec.loader
-    medxz = module_from_spec(spec)
-    spec.loader.exec_module(medxz)
-    arrays = medxz.unpack(str(DATA / "cifar10" / "cifar10_train.med.xz"))
-    chosen = np.random.default_rng(0).permutation(len(arrays["x"]))[:CALIBRATION_IMAGES]
-    path = folder / "cifar10_calibration.npz"
-    np.savez(path, x=arrays["x"][chosen], y=arrays["y"][chosen].astype(np.int64))
-    return path
 
 
 def _run(job: Job, folder: Path) -> Outcome:
     bundle = folder / f"{job.name}-{job.budget.rstrip('%')}"
     started = time.monotonic()
-    compiled = _prunec("compile", str(job.model), "--budget", job.budget, *job.options, "-o", str(bundle), "--json")
+    code, report = prunec("compile", job.model, "--budget", job.budget, *job.options, "-o", bundle)
     seconds = time.monotonic() - started
-    report = json.loads(compiled.stdout)
-    bench = json.loads(_prunec("bench", str(job.model), str(bundle / "model.onnx"), "--json").stdout)
+    _, bench = prunec("bench", job.model, bundle / "model.onnx")
     passes, target = report["passes"], report["target"]
     return Outcome(
         name=job.name,
         budget=job.budget,
-        exit_code=compiled.returncode,
+        exit_code=code,
         compile_seconds=seconds,
         accuracy_before=passes[0]["accuracy"]["value"],
         accuracy_after=passes[-1]["accuracy"]["value"],
@@ -130,16 +105,6 @@ def _run(job: Job, folder: Path) -> Outcome:
         runtime=target["runtime"],
         target_options=", ".join("=".join(pair) for pair in target["options"]),
         date=datetime.now(UTC).date().isoformat(),
-    )
-
-
-def _prunec(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "toolchain.cli.main", *arguments],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-        cwd=ROOT,
     )
 
 

@@ -16,7 +16,7 @@ def found_in(latency, full, alignment=SIXTEEN, *, noise=0.0, seed=0):
     rng = np.random.default_rng(seed)
 
     def time_width(width):
-        return Timing(latency(width) * (1 + noise * rng.standard_normal()), noise)
+        return Timing(latency(width) * (1 + noise * rng.standard_normal()), 1.96 * noise)
 
     return find_steps(time_width, full, alignment, np.random.default_rng(seed))
 
@@ -57,6 +57,18 @@ def test_edges_off_the_alignment_are_found_by_the_third_point():
 def test_a_slope_gives_the_multiples_that_can_be_told_apart():
     steps = found_in(lambda width: 1 + width / 64, 128, Alignment(preferred=16, least=16))
     assert steps.widths == (112, 96, 80, 64, 48, 32, 16)
+
+
+@pytest.mark.parametrize("least", [1, 4])
+@pytest.mark.parametrize("base", [0.0, 1.0, 10.0])
+def test_a_slope_is_not_looked_into(base, least):
+    steps = found_in(lambda width: base + width / 64, 256, Alignment(preferred=16, least=least))
+    assert set(steps.widths) <= {*range(16, 256, 16), least}
+    assert steps.timings <= 256 / 16 + 2 * 3 + 2 + 1
+
+
+def test_stairs_of_half_the_alignment_are_not_taken_for_a_slope():
+    assert found_in(stairs(8, base=1.0), 64).widths == (56, 48, 40, 32, 24, 16, 8)
 
 
 def test_rises_below_the_threshold_add_up():

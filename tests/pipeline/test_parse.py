@@ -1,6 +1,7 @@
 import pytest
 import tomli_w
 
+from passes.compensate import Compensate
 from passes.fold_batchnorm import FoldBatchnorm
 from passes.fold_constants import FoldConstants
 from passes.prune import Prune
@@ -8,7 +9,7 @@ from passes.rematch import Rematch
 from toolchain.errors import UsageError
 from toolchain.pipeline.parse import PRESETS, parse_passes, read_pipeline
 
-CATALOGUE = {item.name(): item for item in (FoldConstants, FoldBatchnorm, Prune, Rematch)}
+CATALOGUE = {item.name(): item for item in (FoldConstants, FoldBatchnorm, Prune, Compensate, Rematch)}
 
 
 def parse(text):
@@ -36,7 +37,7 @@ def test_options_of_the_strategy_are_written_inside():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"^--passes: no pass is named; passes are fold-constants, fold-batchnorm, prune, rematch$"),
+        ("", r"^--passes: no pass is named; passes are fold-constants, fold-batchnorm, prune, compensate, rematch$"),
         ("polish", r"^there is no pass 'polish'; passes are fold-constants, "),
         ("Prune", r"^--passes: cannot read 'Prune'; write name,name\(option=value,...\),...$"),
         ("prune(", r"^--passes: cannot read 'prune\('"),

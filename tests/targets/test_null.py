@@ -101,3 +101,13 @@ def test_contradicting_shapes_are_one_line():
 def test_it_computes_no_outputs():
     assert not TARGET.executes
     assert TARGET.availability().ok
+
+
+def test_its_profile_gives_what_follows_a_product_to_that_product(tmp_path):
+    model = network(
+        "(float[1,8,8,8] x, float[8,8,1,1] w, float[8,8,1,1] v) => (float[1,8,8,8] y)"
+        "{ a = Conv(x, w) b = Relu(a) c = Conv(b, v) y = Add(b, c) }"
+    )
+    first, second = TARGET.profile(model, TARGET.build(model, tmp_path), {}, 3)
+    assert (first.nodes, second.nodes, second.tensor) == (("a", "b"), ("c", "y"), "y")
+    assert [kernel.latency_ms for kernel in TARGET.node_latencies(model)] == [*first.samples_ms, *second.samples_ms]

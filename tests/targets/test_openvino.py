@@ -220,3 +220,11 @@ def test_without_the_library_it_says_how_to_get_it(tmp_path):
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
     assert "the package openvino is not installed" in done.stdout
     assert "pip install 'prunec[openvino]'" in done.stdout
+
+
+def test_the_profile_names_the_nodes_of_each_kernel(model, feeds, tmp_path):
+    layers = TARGET.profile(model, TARGET.build(model, tmp_path), feeds, 5)
+    named = [name for layer in layers for name in layer.nodes]
+    assert named == [node.output[0] for node in model.graph.node]
+    assert all(len(layer.samples_ms) == 5 for layer in layers)
+    assert sum(sum(layer.samples_ms) for layer in layers) > 0

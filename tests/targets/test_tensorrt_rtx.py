@@ -87,3 +87,10 @@ def test_without_a_gpu_it_builds_but_does_not_time(model: onnx.ModelProto, tmp_p
     assert isinstance(create("tensorrt-rtx", for_building=True), TensorrtRtx)
     with pytest.raises(UsageError, match="there is no GPU here to build for; say which"):
         replace(TensorrtRtx(), compute_capabilities="").build(model, tmp_path)
+
+
+def test_it_does_not_tell_what_single_layers_take(model: onnx.ModelProto, tmp_path: Path) -> None:
+    target = TensorrtRtx(compute_capabilities="8.9")
+    assert not target.profiles
+    with pytest.raises(EnvironmentMissing, match=r"^target tensorrt-rtx does not tell what single layers take$"):
+        target.profile(model, target.build(model, tmp_path), {}, 1)

@@ -28,6 +28,9 @@ _BROKEN = (
     zlib.error,
 )
 
+_MAX_BYTES = 8 << 30
+"""Of all arrays together, unpacked: an archive of zeros grows a thousandfold."""
+
 
 def open_npz(path: Path, interface: ModelInterface, preprocess: Preprocess | None) -> Dataset:
     """Read an archive of arrays with axis 0 as the batch; nothing in it is ever unpickled.
@@ -38,6 +41,7 @@ def open_npz(path: Path, interface: ModelInterface, preprocess: Preprocess | Non
     if not zipfile.is_zipfile(path):
         raise DataError(f"{path}: not an .npz archive", hint="write it with numpy.savez(path, x=..., y=...)")
     with _load(path) as archive:
+        _check_size(path, archive)
         keys = _keys(path, interface, archive)
         arrays = {name: _read(path, archive, key) for name, key in keys.items()}
         has_labels = "y" in archive.files and "y" not in keys.values()
@@ -53,6 +57,12 @@ def _load(path: Path) -> NpzFile:
     except _BROKEN as error:
         raise DataError(f"{path}: cannot be read: {error}", hint="write it again") from error
     return archive
+
+
+def _check_size(path: Path, archive: NpzFile) -> None:
+    unpacked = sum(item.file_size for item in archive.zip.infolist()) if archive.zip else 0
+    if unpacked > _MAX_BYTES:
+        raise DataError(f"{path}: {unpacked} bytes when unpacked, more than 8 GiB", hint="give fewer samples")
 
 
 def _keys(path: Path, interface: ModelInterface, archive: NpzFile) -> dict[str, str]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import onnx
 
 from toolchain.graph.analysis import Analysis
+from toolchain.graph.facts import UNKNOWN
 from toolchain.graph.labels import Role
 from toolchain.graph.rule import Rule
 
@@ -44,7 +45,7 @@ class CostModel:
         self._macs = {
             number: rules[node.op_type].macs(analysis.view(number))
             for number, node in enumerate(analysis.index.nodes)
-            if node.op_type in rules and all(analysis.facts[name].shape is not None for name in node.output if name)
+            if node.op_type in rules and _is_known(analysis, node)
         }
         for site in analysis.sites:
             if self._macs.get(site.node_index) and _is_weight(analysis, site.parameter, site.role):
@@ -83,6 +84,11 @@ class CostModel:
                 sizes.setdefault(parameter, list(shape))[axis] = int(np.count_nonzero(~removed[units]))
         originals = {parameter: prod(shape) for parameter, _, _, shape in self._sites}
         return self._parameters - sum(originals[name] - prod(after) for name, after in sizes.items())
+
+
+def _is_known(analysis: Analysis, node: onnx.NodeProto) -> bool:
+    """Tell whether every tensor around a node has a known shape; behind an unknown op none has."""
+    return all(analysis.facts.get(name, UNKNOWN).shape is not None for name in (*node.input, *node.output) if name)
 
 
 def _share(removed: npt.NDArray[np.bool_], multiple: int) -> float:

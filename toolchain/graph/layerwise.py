@@ -22,18 +22,28 @@ Array = npt.NDArray[Any]
 Batches = list[Array]
 Visit = Callable[[onnx.NodeProto, Batches], Batches]
 """Called with a node and its first output in every batch; returns what the nodes after it shall see."""
+Prepare = Callable[[onnx.NodeProto, Mapping[str, Batches]], None]
+"""Called before a node runs, with all tensors that are still to be read; may change the model's parameters."""
 
 
-def run_layerwise(model: onnx.ModelProto, feeds: Sequence[Mapping[str, Array]], visit: Visit) -> dict[str, Batches]:
+def run_layerwise(
+    model: onnx.ModelProto,
+    feeds: Sequence[Mapping[str, Array]],
+    visit: Visit | None = None,
+    *,
+    prepare: Prepare | None = None,
+) -> dict[str, Batches]:
     """Run every node on all batches in turn and return the graph's outputs."""
     index = GraphIndex(model)
     readers = Counter(name for node in index.nodes for name in node.input if name)
     readers.update(item.name for item in index.outputs)
     values: dict[str, Batches] = {item.name: [batch[item.name] for batch in feeds] for item in index.inputs}
     for node in index.nodes:
+        if prepare:
+            prepare(node, values)
         results = _run_node(index, node, values, len(feeds))
-        first = node.output[0]
-        results[first] = visit(node, results[first])
+        if visit:
+            results[node.output[0]] = visit(node, results[node.output[0]])
         values.update({name: batches for name, batches in results.items() if readers[name]})
         for name in node.input:
             readers[name] -= 1
@@ -50,7 +60,7 @@ def samples_within(index: GraphIndex, facts: Mapping[str, Fact], limit_bytes: in
     for number, node in enumerate(index.nodes):
         alive += sum(sizes.get(name, 0) for name in node.output)
         widest = max(widest, alive)
-        alive -= sum(sizes.get(name, 0) for name in set(node.input) if last[name or ""] == number) if node.input else 0
+        alive -= sum(sizes.get(name, 0) for name in set(node.input) if last.get(name) == number)
     shape = facts[index.inputs[0].name].shape or (1,)
     return max(1, limit_bytes * max(shape[0], 1) // widest)
 

@@ -5,17 +5,21 @@ Raises UsageError for a path that cannot be read, ModelError for anything in it 
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import external_data_helper, numpy_helper
+from onnx import numpy_helper
 
 from toolchain.errors import ModelError, UsageError
+from toolchain.graph.external_data import load_external_data
+from toolchain.graph.facts import bind_symbols, infer_facts
 from toolchain.graph.hashing import file_sha256
-from toolchain.graph.index import describe
+from toolchain.graph.index import GraphIndex, describe
+from toolchain.graph.limits import check_elements, check_file, check_model
 from toolchain.graph.normalise import normalise
 
 OLDEST_OPSET = 7
@@ -24,12 +28,13 @@ OLDEST_OPSET = 7
 FOREIGN_FORMATS = (
     (b"version https://git-lfs", "a Git LFS pointer, not the file itself", "run `git lfs pull`"),
     (b"<", "HTML or XML", "download the file itself"),
+    (b"{", "JSON", "download the file itself"),
     (b"PK\x03\x04", "a zip archive (a PyTorch .pt file is one)", "export the network to ONNX first"),
-    (b"\x80\x02", "a Python pickle", "export the network to ONNX first"),
-    (b"\x80\x04", "a Python pickle", "export the network to ONNX first"),
+    *((bytes([0x80, protocol]), "a Python pickle", "export the network to ONNX first") for protocol in range(2, 6)),
     (b"\x1f\x8b", "gzip-compressed", "unpack it first"),
     (b"\xfd7zXZ", "xz-compressed", "unpack it first"),
     (b"\x89HDF", "HDF5 (Keras)", "convert the network to ONNX first"),
+    (b"\x89PNG", "a picture", "give the network itself"),
 )
 
 
@@ -47,12 +52,15 @@ def load_model(path: Path) -> LoadedModel:
     """Read, check and normalise an ONNX file with its external data."""
     _check_path(path)
     _sniff(path)
+    check_file(path)
     model = _parse(path)
     _check_structure(path, model)
-    _load_external_data(path, model)
+    check_model(path, model)
+    load_external_data(path, model)
     _check_semantics(path, model)
     normalised = normalise(model)
     _check_weights(path, normalised)
+    _check_elements(normalised)
     return LoadedModel(path, file_sha256(path), model, normalised)
 
 
@@ -74,7 +82,7 @@ def _sniff(path: Path) -> None:
     if not head:
         raise ModelError(f"{path}: the file is empty", hint="export or download it again")
     for magic, what, hint in FOREIGN_FORMATS:
-        if head.startswith(magic):
+        if head.lstrip().startswith(magic):
             raise ModelError(f"{path}: not ONNX but {what}", hint=hint)
 
 
@@ -92,7 +100,14 @@ def _check_structure(path: Path, model: onnx.ModelProto) -> None:
         raise ModelError(f"{path}: the graph has no outputs", hint="check that this is the exported network")
     if not {item.name for item in model.graph.input} - {item.name for item in model.graph.initializer}:
         raise ModelError(f"{path}: the graph has no inputs", hint="check that this is the exported network")
+    if model.graph.sparse_initializer:
+        raise ModelError(f"{path}: sparse initialisers are not supported", hint="export it with dense ones")
+    name, times = Counter(item.name for item in model.graph.output).most_common(1)[0]
+    if times > 1:
+        raise ModelError(f"{path}: {times} outputs are called '{name}'", hint="export it again")
     for item in (*model.graph.input, *model.graph.output):
+        if item.type.WhichOneof("value") not in (None, "tensor_type"):  # the checker tells where there is none
+            raise ModelError(f"{path}: '{item.name}' is not a tensor", hint="only tensors can be fed and compared")
         if item.type.tensor_type.elem_type not in onnx.TensorProto.DataType.values():
             raise ModelError(f"{path}: '{item.name}' is of a type that is not known", hint="export it again")
     _check_opset(path, model)
@@ -110,17 +125,6 @@ def _check_opset(path: Path, model: onnx.ModelProto) -> None:
             f"{path}: opset {opset} is newer than {onnx.defs.onnx_opset_version()}, the newest known here",
             hint="export it with an older one, or update onnx",
         )
-
-
-def _load_external_data(path: Path, model: onnx.ModelProto) -> None:
-    try:
-        external_data_helper.load_external_data_for_model(model, str(path.parent))
-    except (OSError, ValueError, onnx.checker.ValidationError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelError(
-            f"{path}: its external data cannot be loaded ({reason})",
-            hint="copy the data file next to the model",
-        ) from error
 
 
 def _check_semantics(path: Path, model: onnx.ModelProto) -> None:
@@ -143,6 +147,16 @@ def _check_weights(path: Path, model: onnx.ModelProto) -> None:
         if values.dtype.kind == "f" and not np.all(np.isfinite(values)):
             what = f"{_parameter(path, model, tensor)} holds NaN or infinity"
             raise ModelError(what, hint="the training has diverged; export a good checkpoint")
+
+
+def _check_elements(model: onnx.ModelProto) -> None:
+    """Refuse tensors of impossible size before anything is computed; sizes that contradict each other are for later."""
+    try:
+        facts = infer_facts(GraphIndex(model), bind_symbols(model))
+    except (ModelError, UsageError):
+        return  # under sizes that were guessed; under those of the deployment analysis tells what is wrong
+    for name, fact in facts.items():
+        check_elements(f"tensor '{name}'", fact.shape or ())
 
 
 def _parameter(path: Path, model: onnx.ModelProto, tensor: onnx.TensorProto) -> str:

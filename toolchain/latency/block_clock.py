@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 
 from toolchain.graph.deployment import random_feeds
-from toolchain.latency.block_model import LEAD_SUFFIX, BlockModel
+from toolchain.latency.block_model import BlockModel
 from toolchain.latency.quiet import quiet_ms, quiet_sessions
 from toolchain.latency.weighted import Pair
 from toolchain.measure.latency import Latency
@@ -34,7 +34,7 @@ class BlockClock:
     """Latencies of blocks at any widths; counts how many were timed and how many were known.
 
     A block's latency is the time of the kernels that compute its nodes, and of the layout changes between its
-    neighbours and them, read from the profile of a small model. On a target without profiles it is the small model's.
+    neighbour and them, read from the profile of a small model. On a target without profiles it is the small model's.
     """
 
     target: Target
@@ -73,7 +73,7 @@ class BlockClock:
         return entry.latency if entry else None
 
     def _timed(self, signature: OpSignature, block: BlockModel, pair: Pair) -> Latency:
-        model = block.build(pair, self.generator)
+        model = block.build(pair, self.generator, led=self.target.profiles)
         engine = self.target.build(model, self.directory)
         try:
             latency = self._measure(block, model, engine)
@@ -109,11 +109,11 @@ class BlockClock:
 
 
 def _kernel_ms(block: BlockModel, layers: tuple[LayerTime, ...]) -> list[float]:
-    """Add up, run by run, the kernels of the block's nodes and the layout changes between its leads and them."""
+    """Add up, run by run, the kernels of the block's nodes and the layout changes between its neighbour and it."""
     own = {name for node in block.fused.nodes for name in node.output}
     counted = [
         layer.samples_ms
         for layer in layers
-        if own.intersection(layer.nodes) or (not layer.nodes and layer.tensor.endswith(LEAD_SUFFIX))
+        if own.intersection(layer.nodes) or (not layer.nodes and layer.tensor == block.led)
     ]
     return [sum(run) for run in zip(*counted, strict=True)]

@@ -31,8 +31,8 @@ class Extent:
 class Block:
     """What the target runs as one kernel: a weighted layer with what is fused to it.
 
-    `name` is that of the weighted node (its first output where it has none of its own); `stage` names blocks whose prediction
-    errors are alike, those of one spatial size. The widths it reads and writes decide its latency.
+    `name` is that of the weighted node (its first output where it has none of its own); `stage` names blocks whose
+    prediction errors are alike, those of one spatial size. The widths it reads and writes decide its latency.
     """
 
     name: str

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 
 from toolchain.graph.analysis import Analysis
 from toolchain.graph.deployment import bind_model, random_feeds
@@ -16,14 +17,14 @@ from toolchain.latency.fusion import fuse
 from toolchain.latency.quiet import quiet_ms
 from toolchain.latency.rest import rest_kernels
 from toolchain.latency.table import LatencyTable
-from toolchain.measure.protocol import measure
-from toolchain.measure.timer import QUICK
 from toolchain.store.latency_store import LatencyStore
-from toolchain.targets.contract import Target
+from toolchain.targets.contract import Feeds, Target
+from toolchain.targets.engine import Engine
 from toolchain.targets.layer_time import LayerTime
 
-PROFILED_RUNS = 10
-PROFILED_SESSIONS = 5
+SESSIONS = 6
+SETTLE_RUNS = 2
+RUNS = 10
 
 
 def measured_table(
@@ -40,9 +41,7 @@ def measured_table(
     model = bind_model(analysis.model, analysis.binding)
     engine = target.build(model, directory)
     feeds = random_feeds(model, {}, generator)
-    whole_ms = quiet_ms(measure(target, engine, feeds, protocol=QUICK, rng=generator).samples_ms)
-    sessions = PROFILED_SESSIONS if target.profiles else 0
-    layers = _quietest([target.profile(model, engine, feeds, PROFILED_RUNS) for _ in range(sessions)])
+    whole_ms, layers = profiled(target, model, engine, feeds)
     fused = fuse(analysis, layers)
     clock = BlockClock(target, directory, generator, store)
     return LatencyTable(
@@ -55,9 +54,39 @@ def measured_table(
     )
 
 
-def _quietest(sessions: Sequence[Sequence[LayerTime]]) -> Sequence[LayerTime]:
-    """Return the kernels of the session that was disturbed least."""
-    return min(sessions, key=lambda layers: sum(quiet_ms(layer.samples_ms) for layer in layers), default=())
+def profiled(target: Target, model: onnx.ModelProto, engine: Engine, feeds: Feeds) -> tuple[float, Sequence[LayerTime]]:
+    """Return what the engine takes as a whole, and its kernels, each from the session that was disturbed least.
+
+    A whole run is long enough to be interrupted on a busy machine when its kernels are not. So the whole is what the
+    kernels take, times the ratio of whole runs to the sums of their kernels, which are interrupted alike.
+    """
+    sessions = range(SESSIONS if target.measured else 1)
+    if not target.profiles:
+        return min(quiet_ms(_whole_ms(target, engine, feeds)) for _ in sessions), ()
+    pairs = [(_whole_ms(target, engine, feeds), target.profile(model, engine, feeds, RUNS)) for _ in sessions]
+    layers = [_least_disturbed(kernel) for kernel in zip(*(profile for _, profile in pairs), strict=True)]
+    runs_ms = min(quiet_ms(samples_ms) for samples_ms, _ in pairs)
+    sums_ms = min(quiet_ms(_sums(profile)) for _, profile in pairs)
+    return sum(quiet_ms(layer.samples_ms) for layer in layers) * runs_ms / sums_ms, layers
+
+
+def _sums(layers: Sequence[LayerTime]) -> list[float]:
+    return [sum(run) for run in zip(*(layer.samples_ms for layer in layers), strict=True)]
+
+
+def _whole_ms(target: Target, engine: Engine, feeds: Feeds) -> list[float]:
+    """Return what each run takes in a fresh session."""
+    with target.runner(engine) as runner:
+        samples_ms = []
+        for _ in range(SETTLE_RUNS + RUNS):
+            runner.infer(feeds, check_inputs=False)
+            samples_ms.append(runner.last_inference_time() * 1e3)
+    return samples_ms[SETTLE_RUNS:]
+
+
+def _least_disturbed(sessions: Sequence[LayerTime]) -> LayerTime:
+    """Return the times of one kernel in its fastest session."""
+    return min(sessions, key=lambda layer: quiet_ms(layer.samples_ms))
 
 
 def _stages_ms(stages: Mapping[str, str], layers: Sequence[LayerTime]) -> Mapping[str, float]:

@@ -6,8 +6,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from toolchain.graph.analysis import Analysis
-from toolchain.latency.blocks import extent_of
+from toolchain.latency.blocks import Extents
 from toolchain.latency.contract import Extent, Widths
+from toolchain.latency.correction import REST
 from toolchain.latency.quiet import quiet_ms
 from toolchain.targets.layer_time import LayerTime
 
@@ -26,7 +27,7 @@ class RestKernel:
     @property
     def stage(self) -> str:
         """The stage its corrections are learned for."""
-        return f"rest {self.op_type}"
+        return f"{REST} {self.op_type}"
 
     def at(self, widths: Widths) -> float:
         """Return its time, in proportion to the channels left; 0 where nothing is left or an operand is gone.
@@ -42,12 +43,13 @@ class RestKernel:
 
 def rest_kernels(analysis: Analysis, layers: Sequence[LayerTime], blocks: Collection[str]) -> tuple[RestKernel, ...]:
     """Return the kernels of the original's profile that compute none of these nodes."""
+    extents = Extents(analysis)
     return tuple(
         RestKernel(
             layer.op_type,
             quiet_ms(layer.samples_ms),
-            extent_of(analysis, layer.tensor),
-            tuple(extent_of(analysis, name) for name in _operands(analysis, layer)),
+            extents.of(layer.tensor),
+            tuple(extents.of(name) for name in _operands(analysis, layer)),
         )
         for layer in layers
         if not set(blocks).intersection(layer.nodes)

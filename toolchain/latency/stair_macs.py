@@ -12,6 +12,9 @@ from toolchain.graph.rule import Rule
 from toolchain.latency.blocks import find_blocks
 from toolchain.latency.contract import Block, Extent, Widths
 
+LEAST_SLOPE = 0.05
+"""With a slope of 0 no width would be worth choosing any more."""
+
 
 @dataclass(frozen=True, eq=False)
 class StairMacs:
@@ -62,7 +65,7 @@ class StairMacs:
     def corrected(self, widths: Widths, ratio: float) -> StairMacs:
         """Return a model whose slope fits this measurement."""
         predicted = 1 - replace(self, slope=1.0).predict(widths)
-        return replace(self, slope=(1 - ratio) / predicted) if predicted > 0 else self
+        return replace(self, slope=max((1 - ratio) / predicted, LEAST_SLOPE)) if predicted > 0 else self
 
     def _share(self, extent: Extent, widths: Widths) -> float:
         return ceil(extent.at(widths) / self.multiple) / ceil(extent.at({}) / self.multiple)

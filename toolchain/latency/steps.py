@@ -10,14 +10,16 @@ The curve is not swept:
 1. Multiples of the target's preferred alignment are the prior. They are bisected: a stretch whose ends agree is flat
    and is not looked into; one whose ends differ is split, down to neighbouring multiples.
 2. Between neighbouring multiples a < b that differ, the edge should be at a: the narrowest acceptable width above a
-   then costs what b costs. A few pairs, the outermost and random ones, are tested (the third point). If one fails, all
-   are, and those that fail are bisected down to the least alignment.
+   then costs what b costs. A few pairs, the outermost and random ones, are tested (the third point). A pair that fails
+   may be part of a slope: its inner points lie on the line between its ends, within half the threshold, and there is
+   nothing to look for. If one is neither, all are tested, and those that are neither are bisected down to the least
+   alignment.
 3. Random widths are spot-checked. One that costs no more than the next narrower width seen, by the least alignment or
-   more away, and clearly less than every wider one is a surprise: the stretch up to the wider one is bisected down to
-   single channels.
+   more away, clearly less than every wider one, and less than the line between its neighbours is a surprise: the
+   stretch up to the wider one is bisected down to single channels.
 
-A curve that rises by less than the threshold from multiple to multiple is a slope without stairs: step 1 then yields
-the multiples that the threshold can tell apart.
+A slope has no stairs, and any width of it is as good as its neighbours: the multiples that the threshold can tell
+apart are its steps.
 """
 
 from __future__ import annotations
@@ -84,9 +86,10 @@ def find_steps(
         {width for width in multiples if width >= min(alignment.least, full)} | {min(alignment.least, full)}
     )
     curve.bisect(multiples)
+    curve.refine(multiples)
     curve.test_pairs(multiples, alignment.least, generator)
     curve.spot_check(full, alignment, generator)
-    return steps_of(curve.points, test)
+    return Steps(steps_of(curve.candidates, test).widths, tuple(curve.points))
 
 
 def sweep_steps(time_width: TimeWidth, widths: Iterable[int], test: StepTest | None = None) -> Steps:
@@ -113,6 +116,12 @@ class _Curve:
         self._time_width = time_width
         self._test = test
         self._timed: dict[int, Timing] = {}
+        self._candidates: set[int] = set()
+
+    @property
+    def candidates(self) -> list[tuple[int, Timing]]:
+        """The timed widths that may be steps: not those that only showed that there is nothing to look for."""
+        return [point for point in self.points if point[0] in self._candidates]
 
     @property
     def points(self) -> list[tuple[int, Timing]]:
@@ -127,20 +136,32 @@ class _Curve:
 
     def flat(self, narrow: int, wide: int) -> bool:
         """Tell whether two widths cost the same, within the threshold."""
-        one, other = self.at(narrow), self.at(wide)
-        return not _clearly_faster(one, other, self._test) and not _clearly_faster(other, one, self._test)
+        return not self._faster(narrow, wide) and not self._faster(wide, narrow)
 
     def bisect(self, widths: Sequence[int]) -> None:
         """Time the ends; look between them where they differ."""
         stack = [(0, len(widths) - 1)]
         while stack:
             low, high = stack.pop()
+            self._candidates |= {widths[low], widths[high]}
             if not self.flat(widths[low], widths[high]) and high - low > 1:
                 middle = (low + high) // 2
                 stack += [(low, middle), (middle, high)]
 
+    def refine(self, multiples: Sequence[int]) -> None:
+        """Find the widest multiple that is clearly faster than the last step, and from that one the next."""
+        last = multiples[-1]
+        while faster := [width for width in self._candidates if width < last and self._faster(width, last)]:
+            low = multiples.index(max(faster))
+            high = next(number for number in range(low + 1, len(multiples)) if multiples[number] in self._candidates)
+            while high - low > 1:
+                middle = (low + high) // 2
+                self._candidates.add(multiples[middle])
+                low, high = (middle, high) if self._faster(multiples[middle], last) else (low, middle)
+            last = multiples[low]
+
     def test_pairs(self, multiples: Sequence[int], least: int, generator: np.random.Generator) -> None:
-        """Test that latency rises right after the narrower of two neighbouring multiples, not later."""
+        """Test that latency rises right after the narrower of two neighbouring multiples, or evenly between them."""
         timed = set(self._timed)
         pairs = [
             (narrow, wide)
@@ -148,10 +169,10 @@ class _Curve:
             if {narrow, wide} <= timed and wide - narrow > least and not self.flat(narrow, wide)
         ]
         chosen = _some(pairs, self._test.tested_pairs, generator)
-        if all(self._edge_is_first(*pair, least) for pair in chosen):
+        if all(self._nothing_between(*pair, least) for pair in chosen):
             return
         for narrow, wide in pairs:
-            if not self._edge_is_first(narrow, wide, least):
+            if not self._nothing_between(narrow, wide, least):
                 self.bisect([narrow, *range(_next_multiple(narrow, least), wide, least), wide])
 
     def spot_check(self, full: int, alignment: Alignment, generator: np.random.Generator) -> None:
@@ -161,16 +182,33 @@ class _Curve:
         for width in generator.choice(candidates, count, replace=False).tolist() if count else ():
             widths = [other for other, _ in self.points]
             place = bisect_left(widths, width)
-            if place and self._surprises(widths[place - 1], width, alignment.least):
+            if place and self._surprises(widths[place - 1], width, widths[place], alignment.least):
                 self.bisect(range(width, widths[place] + 1))
 
-    def _surprises(self, narrow: int, width: int, least: int) -> bool:
+    def _surprises(self, narrow: int, width: int, wide: int, least: int) -> bool:
         wider = [timing for other, timing in self.points if other > width]
-        no_dearer = width - narrow >= least and not _clearly_faster(self.at(narrow), self.at(width), self._test)
-        return no_dearer and all(_clearly_faster(self.at(width), timing, self._test) for timing in wider)
+        no_dearer = width - narrow >= least and not self._faster(narrow, width)
+        return (
+            no_dearer
+            and not self._on_line(narrow, width, wide)
+            and all(_clearly_faster(self.at(width), timing, self._test) for timing in wider)
+        )
 
-    def _edge_is_first(self, narrow: int, wide: int, least: int) -> bool:
-        return self.flat(_next_multiple(narrow, least), wide)
+    def _faster(self, one: int, other: int) -> bool:
+        return _clearly_faster(self.at(one), self.at(other), self._test)
+
+    def _nothing_between(self, narrow: int, wide: int, least: int) -> bool:
+        """Tell whether the widths between two multiples are no better than these: past the edge, or on a slope."""
+        first = _next_multiple(narrow, least)
+        if self.flat(first, wide):
+            return True
+        middle = max((narrow + wide) // 2 // least * least, first)
+        return all(self._on_line(narrow, width, wide) for width in (first, middle))
+
+    def _on_line(self, narrow: int, width: int, wide: int) -> bool:
+        ends = (self.at(narrow), self.at(wide))
+        line = np.interp(width, (narrow, wide), [end.milliseconds for end in ends])
+        return abs(self.at(width).milliseconds - line) < _threshold(*ends, self._test) / 2 * ends[1].milliseconds
 
 
 def _next_multiple(width: int, least: int) -> int:
@@ -178,8 +216,11 @@ def _next_multiple(width: int, least: int) -> int:
 
 
 def _clearly_faster(one: Timing, other: Timing, test: StepTest) -> bool:
-    threshold = max(test.smallest, test.noises * float(np.hypot(one.noise, other.noise)))
-    return one.milliseconds < other.milliseconds * (1 - threshold)
+    return one.milliseconds < other.milliseconds * (1 - _threshold(one, other, test))
+
+
+def _threshold(one: Timing, other: Timing, test: StepTest) -> float:
+    return max(test.smallest, test.noises * float(np.hypot(one.noise, other.noise)))
 
 
 def _some(pairs: Sequence[tuple[int, int]], count: int, generator: np.random.Generator) -> list[tuple[int, int]]:

@@ -27,7 +27,7 @@ import numpy as np
 from toolchain.latency.block_clock import BlockClock
 from toolchain.latency.block_model import BlockModel
 from toolchain.latency.contract import Block, Widths
-from toolchain.latency.correction import Observation, fit
+from toolchain.latency.correction import REST, Observation, fit
 from toolchain.latency.rest import RestKernel
 from toolchain.latency.steps import Timing, find_steps
 from toolchain.latency.weighted import Pair
@@ -36,7 +36,10 @@ from toolchain.targets.contract import Alignment
 GRID = 8
 """How many intervals an axis is timed at."""
 
-RUNTIME = "rest runtime"
+SHORTEST_MS = 1e-6
+"""Below any clock: what takes no time has no noise either."""
+
+RUNTIME = f"{REST} runtime"
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +62,11 @@ class LatencyTable:
     def blocks(self) -> Sequence[Block]:
         """The weighted layers, in the graph's order."""
         return tuple(model.fused.block for model in self.models.values())
+
+    @property
+    def baseline_ms(self) -> float:
+        """The original's latency as this table has it: what a predicted ratio of 1 stands for."""
+        return self._total(self._original_ms)
 
     @property
     def timings(self) -> int:
@@ -106,7 +114,7 @@ class LatencyTable:
     def _anchors(self) -> Mapping[str, float]:
         """For each stage of blocks, the time of its kernels in the original by that of the same kernels alone."""
         alone = _sums((block.stage, self._uncorrected_ms(block, {})) for block in self.blocks)
-        return {stage: self.profiled_ms.get(stage, ms) / ms for stage, ms in alone.items()}
+        return {stage: self.profiled_ms.get(stage, ms) / ms if ms else 1.0 for stage, ms in alone.items()}
 
     @cached_property
     def _runtime_ms(self) -> float:
@@ -151,7 +159,9 @@ class LatencyTable:
         def time_width(width: int) -> Timing:
             timings = [self._timing(block, {group: width}) for block in blocks]
             total = sum(one.milliseconds for one in timings)
-            return Timing(total, sqrt(sum((one.milliseconds * one.noise) ** 2 for one in timings)) / total)
+            return Timing(
+                total, sqrt(sum((one.milliseconds * one.noise) ** 2 for one in timings)) / max(total, SHORTEST_MS)
+            )
 
         alignment = Alignment(_units(self.alignment.preferred, each), _units(self.alignment.least, each))
         return find_steps(time_width, full, alignment, np.random.default_rng(self.seed)).widths

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import ClassVar, Protocol
 
@@ -18,11 +18,13 @@ import onnx
 from toolchain.budget import Budget
 from toolchain.criterion import Calibration
 from toolchain.errors import PrunecError
+from toolchain.graph.analysis import Analysis
 from toolchain.graph.facts import Binding
 from toolchain.graph.hashing import model_sha256
 from toolchain.graph.plan import Plan
 from toolchain.graph.rule import Rule
 from toolchain.graph.surgery import KeptAxes
+from toolchain.latency.contract import LatencyModel
 from toolchain.measure.comparison import Comparison
 from toolchain.strategies.contract import Found
 from toolchain.targets.contract import Alignment
@@ -64,6 +66,8 @@ class PassContext:
     calibration: CalibrationSource | None
     reporter: Reporter
     seed: int
+    latency_of: Callable[[Analysis], LatencyModel]
+    """Makes the latency model of an analysed model on the target."""
     cut: Cut | None = None
     """What an earlier pass of this pipeline has cut."""
     repairs: tuple[Pass, ...] = ()

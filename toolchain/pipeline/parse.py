@@ -12,7 +12,7 @@ from toolchain.options import make, parse_pairs
 from toolchain.pipeline.contract import Pass
 
 PRESETS: Mapping[str, str] = {
-    "default": "fold-constants,fold-batchnorm,prune,rematch",
+    "default": "fold-constants,fold-batchnorm,prune,compensate",
     "fold": "fold-constants,fold-batchnorm",
 }
 

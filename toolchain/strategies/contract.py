@@ -104,7 +104,7 @@ class Problem:
         chosen = dict(widths)
         for name, width in widths.items():
             if width == 0:
-                chosen.update(dict.fromkeys(self.branches[name], 0))
+                chosen.update(dict.fromkeys(self.branches.get(name, ()), 0))
         return chosen
 
     def plan(self, widths: Widths, importance: Importance | None = None) -> Plan:

@@ -6,23 +6,31 @@ compiler renames some of them (a Conv whose BatchNormalization it folds): those 
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import onnx
 
 from toolchain.graph.index import GraphIndex
 from toolchain.targets.layer_time import LayerTime, first_outputs, names_to_nodes, share_nodes
 
-SETTLE_RUNS = 2
 _DATA = frozenset({"Input", "Const", "Output"})
 _MOVES = frozenset({"Reorder"})
 
 
-def layer_times(model: onnx.ModelProto, runtime: Any, runs: Sequence[Sequence[Any]]) -> tuple[LayerTime, ...]:
-    """Return the operations of the runtime model that were executed, with the sample of each run."""
-    samples_ms = _samples_ms(runs)
+def layer_times(
+    model: onnx.ModelProto, runtime: Any, first: Sequence[Any], last: Sequence[Any], runs_ms: Sequence[float]
+) -> tuple[LayerTime, ...]:
+    """Return the operations of the runtime model; those that were not executed take 0.
+
+    `first` are the counters after a first run, which compiles kernels, `last` those after all. A counter holds the mean
+    of all runs so far. What the machine did meanwhile is in the wall-clock times of the runs, so for kernel k in run i
+
+        sample[k, i] = mean_k * wall[i] / mean(wall),    mean_k = ((n + 1) last_k - first_k) / n
+    """
+    means_ms = _means_ms(first, last, len(runs_ms))
+    spread = np.array(runs_ms) / np.mean(runs_ms)
     index = GraphIndex(model)
     known = names_to_nodes(model)
     kernels = [kernel for kernel in runtime.get_ordered_ops() if _text(kernel, "layerType") not in _DATA]
@@ -34,20 +42,19 @@ def layer_times(model: onnx.ModelProto, runtime: Any, runs: Sequence[Sequence[An
             op_type=_text(kernel, "layerType"),
             nodes=first_outputs(index, share),
             tensor=tensors.get(kernel.get_friendly_name(), ""),
-            samples_ms=tuple(samples_ms[kernel.get_friendly_name()]),
+            samples_ms=tuple((means_ms.get(kernel.get_friendly_name(), 0.0) * spread).tolist()),
         )
         for kernel, share in zip(kernels, shares, strict=True)
-        if kernel.get_friendly_name() in samples_ms
     )
 
 
-def _samples_ms(runs: Sequence[Sequence[Any]]) -> Mapping[str, list[float]]:
-    found: dict[str, list[float]] = defaultdict(list)
-    for counters in runs:
-        for counter in counters:
-            if counter.status == counter.Status.EXECUTED:
-                found[counter.node_name].append(counter.real_time.total_seconds() * 1e3)
-    return found
+def _means_ms(first: Sequence[Any], last: Sequence[Any], runs: int) -> Mapping[str, float]:
+    before, after = _counters_ms(first), _counters_ms(last)
+    return {name: max((runs + 1) * ms - before.get(name, 0.0), 0.0) / runs for name, ms in after.items()}
+
+
+def _counters_ms(counters: Sequence[Any]) -> Mapping[str, float]:
+    return {counter.node_name: counter.real_time.total_seconds() * 1e3 for counter in counters}
 
 
 def _claims(kernel: Any, known: Mapping[str, int]) -> list[int]:

@@ -16,7 +16,7 @@ def test_a_unit_scores_its_share_of_what_its_consumer_computes():
     samples = samples_of(model)
     model.graph.output.append(model.graph.output[0])
     model.graph.output[-1].CopyFrom(type(model.graph.output[0])(name="stem_out"))
-    seen = np.concatenate([execute(model, feeds)["stem_out"] for feeds in samples.feeds]).astype(np.float64)
+    seen = np.concatenate([execute(model, feeds)["stem_out"] for feeds in samples.feeds[1:]]).astype(np.float64)
     del model.graph.output[-1]
     columns = (parameters(model)["body_weight"].astype(np.float64) ** 2).sum((0, 2, 3))
     energy = columns * (seen**2).mean((0, 2, 3))
@@ -38,7 +38,8 @@ def test_a_unit_that_is_always_zero_scores_nothing():
 def test_scores_depend_on_the_samples_and_not_on_their_batches():
     model = network(batch="N")
     whole = samples_of(model, batches=1, size=32)
-    halves = Samples([{"x": whole.feeds[0]["x"][:16]}, {"x": whole.feeds[0]["x"][16:]}])
+    held_out, (samples,) = {}, whole.feeds
+    halves = Samples([held_out, {"x": samples["x"][:16]}, {"x": samples["x"][16:]}])
     once, twice = scores_of(model, whole), scores_of(model, halves)
     for name in once:
         np.testing.assert_allclose(twice[name], once[name], rtol=1e-6)
@@ -72,7 +73,7 @@ def test_a_branch_that_adds_little_to_its_stream_scores_little_as_a_whole():
         if tensor.name == "w2":
             tensor.raw_data = (0.01 * parameters(model)["w2"]).astype(np.float32).tobytes()
     quiet = scores_of(model, samples_of(model))["a"].sum()
-    observed = [execute(_with_outputs(model, ["b", "sum"]), feeds) for feeds in samples_of(model).feeds]
+    observed = [execute(_with_outputs(model, ["b", "sum"]), feeds) for feeds in samples_of(model).feeds[1:]]
     branch, joined = (np.concatenate([item[name] for item in observed]).var((0, 2, 3)).sum() for name in ("b", "sum"))
     np.testing.assert_allclose(quiet, branch / joined, rtol=1e-4)
     assert quiet < 1e-3 * loud

@@ -1,0 +1,1 @@
+"""Weighted ops as linear maps of columns, one op family a file."""

@@ -1,0 +1,132 @@
+"""Trained networks with real data, for benchmarks; they are read where they lie and never copied into the project."""
+
+from __future__ import annotations
+
+import json
+import lzma
+import os
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).parents[2]
+DATA = Path(os.environ.get("PRUNEC_DATA", ROOT.parent / "shared" / "data"))
+CIFAR = "scale=1/255,mean=0.485:0.456:0.406,std=0.229:0.224:0.225"
+CALIBRATION_IMAGES = 1024
+TRAINING_IMAGES = 10_000
+"""How many images of a training split fine-tuning gets."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network, samples that judge, samples that calibrate, and what the command line says of them."""
+
+    name: str
+    model: Path
+    options: tuple[str, ...]
+    training: Path | None = None
+    """Samples for fine-tuning, none of them among those that judge."""
+
+
+def trained(names: list[str], folder: Path) -> list[Trained]:
+    """Prepare networks by name; one whose files are absent is left out, and said so."""
+    found = []
+    for name in names:
+        try:
+            found.append(_PREPARE[name](name, folder))
+        except FileNotFoundError as error:
+            print(f"skipped: {name}: {error.filename} is absent", file=sys.stderr)
+    return found
+
+
+def prunec(*arguments: str | Path) -> tuple[int, Any]:
+    """Run a command with --json; return its exit code and what it says (None where it failed)."""
+    command = [sys.executable, "-m", "toolchain.cli.main", *map(str, arguments), "--json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, cwd=ROOT)
+    return done.returncode, json.loads(done.stdout) if done.stdout.strip() else None
+
+
+def _digits(name: str, _: Path) -> Trained:
+    return Trained(name, ROOT / "models" / f"{name}.onnx", ("--data", str(ROOT / "models" / "digits.npz")))
+
+
+def _cifar(name: str, folder: Path) -> Trained:
+    model = _existing(DATA / "cifar10_models" / f"{name}_cifar10.onnx")
+    calibration, training = _cifar_training_images(folder)
+    judging = ("--data", str(DATA / "cifar10" / "cifar10_test_a.npz"), "--preprocess", CIFAR)
+    return Trained(name, model, (*judging, "--calibration-data", str(calibration)), training)
+
+
+def _cifar_training_images(folder: Path) -> tuple[Path, Path]:
+    """Unpack parts of the training split: nothing of the test split calibrates or trains."""
+    calibration, training = folder / "cifar10_calibration.npz", folder / "cifar10_training.npz"
+    if training.exists():
+        return calibration, training
+    spec = spec_from_file_location("medxz", _existing(DATA / "medxz.py"))
+    assert spec and spec.loader
+    medxz = module_from_spec(spec)
+    spec.loader.exec_module(medxz)
+    arrays = medxz.unpack(str(_existing(DATA / "cifar10" / "cifar10_train.med.xz")))
+    order = np.random.default_rng(0).permutation(len(arrays["x"]))
+    for path, chosen in ((calibration, order[:CALIBRATION_IMAGES]), (training, order[:TRAINING_IMAGES])):
+        np.savez(path, x=arrays["x"][chosen], y=arrays["y"][chosen].astype(np.int64))
+    return calibration, training
+
+
+def _imagenet(name: str, folder: Path) -> Trained:
+    """Unpack a MobileNet and the images: classes are shifted by one, since its class 0 is the background."""
+    packed, size = {
+        "mobilenet_v1_0.5_160": ("mobilenet_v1_0.5_160_quant_dequant_fp32", 160),
+        "mobilenet_v2_1.0_224": ("mobilenet_v2_1.0_224_quant_dequant_fp32", 224),
+    }[name]
+    model = folder / f"{name}.onnx"
+    if not model.exists():
+        model.write_bytes(lzma.decompress(_existing(DATA / "imagenet_models" / f"{packed}.onnx.xz").read_bytes()))
+    judging, calibration = _imagenet_images(folder, size)
+    return Trained(name, model, ("--data", str(judging), "--calibration-data", str(calibration)))
+
+
+def _imagenet_images(folder: Path, size: int) -> tuple[Path, Path]:
+    """Write 450 images that judge and 200 that calibrate, prepared for a MobileNet: x / 127.5 - 1."""
+    from PIL import Image
+
+    judging, calibration = folder / f"imagenet_judging_{size}.npz", folder / f"imagenet_calibration_{size}.npz"
+    if calibration.exists():
+        return judging, calibration
+    with zipfile.ZipFile(_existing(DATA / "imagenet" / "imagenet_val650a_227.zip")) as archive:
+        names = {Path(name).name: name for name in archive.namelist()}
+        rows = [line.split(",") for line in archive.read(names["labels.csv"]).decode().splitlines()]
+        rows = [row for row in rows if row[1].strip().isdigit()]
+        images = []
+        for row in rows:
+            with archive.open(names[Path(row[0]).name]) as file:
+                image = Image.open(file).convert("RGB")
+            side = (image.width - size) // 2
+            image = image.crop((side, side, side + size, side + size)) if size > 200 else image.resize((size, size))
+            images.append(np.asarray(image, np.float32).transpose(2, 0, 1) / 127.5 - 1)
+    x, y = np.stack(images), np.array([int(row[1]) + 1 for row in rows])
+    order = np.random.default_rng(0).permutation(len(x))
+    np.savez(judging, x=x[order[200:]], y=y[order[200:]])
+    np.savez(calibration, x=x[order[:200]], y=y[order[:200]])
+    return judging, calibration
+
+
+def _existing(path: Path) -> Path:
+    if not path.exists():
+        raise FileNotFoundError(2, "absent", str(path))
+    return path
+
+
+_PREPARE = {
+    "digits_resnet": _digits,
+    "resnet20": _cifar,
+    "resnet56": _cifar,
+    "mobilenet_v1_0.5_160": _imagenet,
+    "mobilenet_v2_1.0_224": _imagenet,
+}

@@ -1,0 +1,56 @@
+"""Real models, damaged by chance: an exit code of the table, no traceback, an end, and a bound on memory. Always."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from commands import TABLE
+from mutations import damaged, real_models
+
+MEMORY_BYTES = 3 << 29
+COMPILE_EVERY = 20
+CALLS = {
+    True: ("compile", "bad.onnx", "--budget", "60%", "--target", "null", "--dry-run"),
+    False: ("inspect", "bad.onnx"),
+}
+
+
+def verdict(commands, folder, content, command):
+    """Run a command on a file; return its exit code, or what it did that it must never do."""
+    (folder / "bad.onnx").write_bytes(content)
+    outcome = commands.run(command, folder)
+    if outcome.code not in TABLE:
+        return f"{outcome.code}: {outcome.stderr.strip()[-300:]}"
+    if "Traceback" in outcome.stderr:
+        return outcome.stderr
+    if outcome.memory_bytes > MEMORY_BYTES:
+        return f"{outcome.memory_bytes >> 20} MiB"
+    return outcome.code
+
+
+def fuzz(commands, folder, cases, seed):
+    """Damage models and run them; return how often each exit code came, and the seeds of what must not happen."""
+    models, codes, defects = real_models(), Counter(), {}
+    for number in range(cases):
+        generator = np.random.default_rng((seed, number))
+        content = damaged(models[number % len(models)], generator)
+        found = verdict(commands, folder, content, CALLS[number % COMPILE_EVERY == 0])
+        if isinstance(found, str):
+            defects[seed, number] = found
+        codes[found if isinstance(found, int) else "defect"] += 1
+    print(f"{cases} damaged models: exit codes {dict(sorted(codes.items(), key=str))}")
+    return codes, defects
+
+
+def test_damaged_models_are_refused_or_read(commands, folder):
+    codes, defects = fuzz(commands, folder, 300, seed=0)
+    assert not defects
+    assert codes[3] > 100
+    assert codes[0] > 10
+
+
+@pytest.mark.slow
+def test_damaged_models_are_refused_or_read_however_many(commands, folder):
+    codes, defects = fuzz(commands, folder, 5000, seed=1)
+    assert not defects
+    assert codes[3] > 1000

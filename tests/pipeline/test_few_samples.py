@@ -1,0 +1,24 @@
+import numpy as np
+import pytest
+from small import network, samples_of
+
+from toolchain.pipeline.few_samples import FewSamples
+
+
+@pytest.mark.parametrize(("samples", "batches"), [(1, 1), (16, 1), (17, 2), (1000, 7)])
+def test_it_stops_after_the_batch_in_which_there_are_enough(samples, batches):
+    model = network(batch="N")
+    source = samples_of(model, batches=8, size=16)
+    few = FewSamples(source, samples).calibration_of(model)
+    for _ in range(2):
+        assert len(list(few.batches())) == batches
+        assert len(list(few.held_out())) == 1
+
+
+def test_they_are_the_sources_first_seen_through_the_same_model():
+    model = network(batch="N")
+    whole = samples_of(model).calibration_of(model)
+    few = FewSamples(samples_of(model), 32).calibration_of(model)
+    for ours, theirs in zip(few.batches(), whole.batches(), strict=False):
+        assert np.array_equal(ours["x"], theirs["x"])
+        assert np.array_equal(few.observe(["stem"])(ours)["stem"], whole.observe(["stem"])(theirs)["stem"])
