@@ -21,6 +21,7 @@ from toolchain.graph.hashing import file_sha256, model_sha256
 from toolchain.graph.load import LoadedModel, load_model
 from toolchain.graph.oracle import Feeds
 from toolchain.graph.rule import Rule
+from toolchain.latency.stair_macs import StairMacs
 from toolchain.measure.comparison import Comparison
 from toolchain.pipeline.contract import Pass, PassContext, Reporter
 from toolchain.targets import registry as targets
@@ -115,6 +116,7 @@ class Subject:
             calibration=None,
             reporter=self.reporter,
             seed=self.seed,
+            latency_of=lambda analysis: StairMacs(analysis, self.rules, 1, 1.0),
         )
         model = self.source.normalised
         run = self.passes[: len(self.manifest.decisions)]
