@@ -40,7 +40,8 @@ RUN useradd --uid 1000 --no-create-home --home-dir /cache prunec \
     && mkdir --mode 1777 /cache /work
 COPY --from=libraries /opt/prunec /opt/prunec
 COPY --from=wheel /wheel /wheel
-RUN pip install --no-deps --no-index /wheel/*.whl
+# A library that pyproject.toml asks for and no pin gives ends the build here.
+RUN pip install --no-deps --no-index /wheel/*.whl && pip check
 USER 1000
 WORKDIR /work
 VOLUME ["/cache", "/tmp"]

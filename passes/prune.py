@@ -29,8 +29,10 @@ from toolchain.strategies.contract import Found, Limits, Problem, Strategy
 
 AUTO = "auto"
 
-JUDGED_SAMPLES = 256
-"""How many samples repair and judge a candidate; the result is repaired on all."""
+JUDGED_SAMPLES = (16, 256)
+"""The fewest and the most samples that repair and judge a candidate; the result is repaired on all."""
+JUDGED_MACS = 2e10
+"""What the samples between these may cost: a large network is judged by fewer."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Prune(Pass):
 
     lossy: ClassVar[bool] = True
 
-    strategy: str = "greedy"
+    strategy: str = "joint"
     criterion: str = AUTO
     strategy_options: str = ""
 
@@ -120,18 +122,19 @@ def _problem(analysis: Analysis, criterion: str, context: PassContext) -> Proble
         _time_plan(analysis, cost_model, limits, context),
         lambda: context.latency_of(analysis),
         candidates.score,
-        _divergence(analysis, context),
+        _divergence(analysis, cost_model.total.macs, context),
         context.reporter.progress,
         np.random.default_rng(context.seed),
         criterion,
     )
 
 
-def _divergence(analysis: Analysis, context: PassContext) -> Callable[[Plan], float] | None:
+def _divergence(analysis: Analysis, macs: int, context: PassContext) -> Callable[[Plan], float] | None:
     """Return what judges candidates, repaired on few samples: a search asks for dozens."""
     if context.calibration is None:
         return None
-    few = replace(context, calibration=FewSamples(context.calibration, JUDGED_SAMPLES))
+    samples = int(np.clip(JUDGED_MACS / max(macs, 1), *JUDGED_SAMPLES))
+    few = replace(context, calibration=FewSamples(context.calibration, samples))
     return Candidates(analysis, few, _score).divergence
 
 

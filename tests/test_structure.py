@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,6 +70,20 @@ def test_only_a_targets_own_file_imports_its_runtime(path):
 def test_only_the_command_line_knows_the_command_lines_libraries(path):
     if "cli" not in path.relative_to(ROOT).parts:
         assert not {"typer", "rich"} & roots(path)
+
+
+@pytest.mark.parametrize(("command", "slow"), [("--version", "torch scipy"), ("passes", "torch")])
+def test_a_command_does_not_load_what_it_does_not_need(command, slow):
+    program = [
+        "import sys, runpy, contextlib",
+        f"sys.argv = ['prunec', {command!r}]",
+        "with contextlib.suppress(SystemExit): runpy.run_module('toolchain.cli.main', run_name='__main__')",
+        f"print([name for name in {slow.split()!r} if name in sys.modules])",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(program)], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 @pytest.mark.parametrize("path", [*MODULES, *(pytest.param(path, id=path.name) for path in TESTS)])

@@ -11,8 +11,10 @@ from pathlib import Path
 from toolchain.budget import Budget
 from toolchain.emit.bundle import check_output
 from toolchain.emit.emission import emit_failure
+from toolchain.emit.front import Front, write_front
 from toolchain.emit.report import Report
-from toolchain.errors import PrunecError, UsageError
+from toolchain.errors import ExitCode, PrunecError, UsageError
+from toolchain.finetuning import Trained, check_finetune, fine_tuned
 from toolchain.graph.load import load_model
 from toolchain.measure.lock import device_lock
 from toolchain.pipeline.contract import Reporter
@@ -31,13 +33,15 @@ def compile_model(request: CompileRequest, reporter: Reporter, on_record: OnReco
     Raises PrunecError where nothing can be emitted; from the moment the model has been read, a report is left.
     """
     with _workbench(request, reporter) as bench:
-        return _emitted(bench, request, bench.run(request, on_record))
+        return _emitted(bench, request, bench.run(request, on_record), on_record)
 
 
 def compile_front(
     request: CompileRequest, budgets: Sequence[Budget], reporter: Reporter, on_record: OnRecord
 ) -> list[Report]:
-    """Compile for several budgets, one bundle each below the output; all share what does not depend on the budget.
+    """Compile for several budgets, one bundle each below the output, and the front of all beside them.
+
+    All share what does not depend on the budget.
 
     Ends early where it is interrupted: the reports so far are returned.
     """
@@ -47,10 +51,12 @@ def compile_front(
             reporter.progress(f"budget {budget}")
             variant = replace(request, budget=budget, output=request.output / folder_of(budget))
             check_output(variant.output)
-            outcome = bench.run(variant, on_record)
-            reports.append(_emitted(bench, variant, outcome))
-            if outcome.interrupted:
+            report = _emitted(bench, variant, bench.run(variant, on_record), on_record)
+            reports.append(report)
+            if report.exit_code == ExitCode.INTERRUPTED:
                 break
+    if not request.dry_run:
+        write_front(request.output, Front.of(reports, [folder_of(budget) for budget in budgets[: len(reports)]]))
     return reports
 
 
@@ -58,6 +64,7 @@ def compile_within(request: CompileRequest, drop: float, reporter: Reporter, on_
     """Find the fastest engine that loses at most `drop` of the metric, by bisection over latency budgets.
 
     The metric is that of the samples that judge, and the original's value less the drop is the floor of every run.
+    Only the engine that is found is fine-tuned.
     Raises UsageError without samples, and where no budget keeps the accuracy.
     """
     with _workbench(request, reporter) as bench:
@@ -68,11 +75,11 @@ def compile_within(request: CompileRequest, drop: float, reporter: Reporter, on_
         best: tuple[CompileRequest, Outcome] | None = None
         too_fast, slowest, ratio = NARROWEST_RATIO, 1.0, FIRST_RATIO
         while slowest - too_fast > RATIO_RESOLUTION:
-            variant = replace(request, budget=Budget(ratio=round(ratio, 4)), min_accuracy=floor)
+            variant = replace(request, budget=Budget(ratio=round(ratio, 4)), min_accuracy=floor, finetune=None)
             reporter.progress(f"budget {variant.budget}, at least {original.name} {floor:.2f}")
             outcome = bench.run(variant, on_record)
             if outcome.interrupted:
-                return _emitted(bench, variant, outcome)
+                return _emitted(bench, variant, outcome, on_record)
             reached = _ratio_within(outcome)
             if reached is None:
                 too_fast = ratio
@@ -83,7 +90,8 @@ def compile_within(request: CompileRequest, drop: float, reporter: Reporter, on_
             raise UsageError(
                 f"no engine keeps {original.name} above {floor:.2f}", hint="allow a larger --max-accuracy-drop"
             )
-        return _emitted(bench, *best)
+        variant, outcome = best
+        return _emitted(bench, replace(variant, finetune=request.finetune), outcome, on_record)
 
 
 def folder_of(budget: Budget) -> str:
@@ -91,9 +99,11 @@ def folder_of(budget: Budget) -> str:
     return str(budget).removesuffix("%")
 
 
-def _emitted(bench: Workbench, request: CompileRequest, outcome: Outcome) -> Report:
-    report = bench.emit(request, outcome)
-    if not outcome.interrupted:
+def _emitted(bench: Workbench, request: CompileRequest, outcome: Outcome, on_record: OnRecord) -> Report:
+    """Train where that was asked for, and write the bundle."""
+    trained = Trained(outcome) if request.finetune is None else fine_tuned(bench, request, outcome, on_record)
+    report = bench.emit(request, trained.outcome, trained.failure)
+    if not trained.outcome.interrupted:
         bench.finish()
     return report
 
@@ -110,6 +120,7 @@ def _ratio_within(outcome: Outcome) -> float | None:
 def _workbench(request: CompileRequest, reporter: Reporter) -> Iterator[Workbench]:
     """Load the model and hold the device; leave a report where what follows fails."""
     check_output(request.output)
+    check_finetune(request)
     reporter.progress(f"loading {request.model}")
     loaded = load_model(request.model)
     try:

@@ -32,9 +32,8 @@ class Allowance:
         """Bound this process from here on, and keep it on one core, so that clock and processor go alike."""
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
         seconds = ceil(time.process_time() + self.processor_seconds)
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-        memory_bytes = _data_bytes() + self.memory_bytes
-        resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+        _bound(resource.RLIMIT_CPU, seconds)
+        _bound(resource.RLIMIT_DATA, _data_bytes() + self.memory_bytes)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
@@ -76,6 +75,13 @@ def _environment() -> dict[str, str]:
     """Return this process's environment, with this very package first among what can be imported."""
     paths = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def _bound(kind: int, value: int) -> None:
+    """Set a limit for good; a lower one that the user's shell or container has set stays, since none can be raised."""
+    _, hard = resource.getrlimit(kind)
+    lowest = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(kind, (lowest, lowest))
 
 
 def _data_bytes() -> int:

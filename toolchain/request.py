@@ -36,6 +36,10 @@ class CompileRequest:
     calibration_samples: int | None = None
     evaluation_samples: int | None = None
     min_accuracy: float | None = None
+    finetune: tuple[str, ...] | None = None
+    """Options of the bundle's finetune.py, which trains after the pipeline; None does not train."""
+    latencies: Path | None = None
+    """An exported latency store that answers instead of timing blocks."""
     input_shapes: Shapes | None = None
     dump_directory: Path | None = None
     dry_run: bool = False

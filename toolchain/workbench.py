@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from toolchain.data.open_metric import open_metric
 from toolchain.data.split import MAX_CALIBRATION_SAMPLES, MAX_EVALUATION_SAMPLES, draw, split
 from toolchain.emit.emission import Emission, emit
 from toolchain.emit.report import Report
+from toolchain.emit.stairs import stair_figures
+from toolchain.errors import PrunecError
 from toolchain.graph.analysis import Analysis, analyse
 from toolchain.graph.cost import Cost, CostModel
 from toolchain.graph.deployment import Shapes, deployment_binding, random_feeds
@@ -25,6 +27,7 @@ from toolchain.graph.normalise import normalise
 from toolchain.graph.oracle import Feeds
 from toolchain.latency.contract import LatencyModel
 from toolchain.latency.measured_table import measured_table
+from toolchain.latency.table import LatencyTable
 from toolchain.measure.cache import cache_folder
 from toolchain.measure.journal import Journal
 from toolchain.measure.timer import EngineTimer
@@ -32,6 +35,7 @@ from toolchain.pipeline.contract import PassContext, Reporter
 from toolchain.pipeline.observers import Assess, Dump, Measure, Observer, Verify
 from toolchain.pipeline.run import OnRecord, Outcome, Pipeline
 from toolchain.request import CompileRequest
+from toolchain.store.carried import CarriedLatencies
 from toolchain.store.latency_store import LatencyStore, default_path
 from toolchain.trial import allowance_for, try_out
 
@@ -44,10 +48,11 @@ class Workbench:
     loaded: LoadedModel
     folder: Path
     reporter: Reporter
+    _tables: list[LatencyTable] = field(default_factory=list)
+    """The latency tables that searches asked for."""
 
     def run(self, request: CompileRequest, on_record: OnRecord) -> Outcome:
         """Run every pass for a request that differs from the workbench's in budget, floor and output at most."""
-        pipeline = Pipeline(request.passes, self.observers, self._cost, request.min_accuracy, on_record)
         context = PassContext(
             rules=request.rules,
             binding=self.binding,
@@ -59,16 +64,38 @@ class Workbench:
             seed=request.seed,
             latency_of=self._latency_of,
         )
-        return pipeline.run(self.loaded.normalised, context)
+        return self.pipeline(request, on_record).run(self.loaded.normalised, context)
 
-    def emit(self, request: CompileRequest, outcome: Outcome) -> Report:
-        """Write the bundle of an outcome, or only its report on a dry run."""
+    def pipeline(self, request: CompileRequest, on_record: OnRecord) -> Pipeline:
+        """Return a request's passes with everything that watches them."""
+        repaired_after = request.finetune is not None
+        return Pipeline(
+            request.passes, self.observers, self._cost, request.min_accuracy, on_record, repaired_after=repaired_after
+        )
+
+    def emit(self, request: CompileRequest, outcome: Outcome, failure: PrunecError | None = None) -> Report:
+        """Write the bundle of an outcome, or only its report on a dry run; `failure` is that of a later step."""
         if not request.dry_run:
             self.reporter.progress("writing the bundle")
-        return emit(Emission(request, self.loaded, outcome, self.accuracy, self.timer, self.feeds), self.reporter)
+        if self.carried and not self.carried.origin:
+            self.reporter.warn(f"no latency of {self.carried.path} was asked for by this pipeline")
+        emission = Emission(
+            request,
+            self.loaded,
+            outcome,
+            self.accuracy,
+            self.timer,
+            self.feeds,
+            failure,
+            stairs=stair_figures(self._tables[-1], outcome.pruning) if self._tables and outcome.pruning else (),
+            latencies=self.carried.origin if self.carried else None,
+        )
+        return emit(emission, self.reporter)
 
     def prepare(self) -> None:
-        """Try the original out where it can do no harm, and say what is odd about the samples."""
+        """Read the latencies given, try the original out where it can do no harm, say what is odd about the samples."""
+        if self.carried:
+            self.reporter.progress(f"{len(self.carried.entries)} latencies of layers from {self.carried.path}")
         analysis = analyse(self.loaded.normalised, self.request.rules, binding=self.binding)
         cost = CostModel(analysis, self.request.rules).total
         try_out(self.loaded.path, self.binding, allowance_for(analysis, cost))
@@ -160,12 +187,24 @@ class Workbench:
     def _latency_of(self, analysis: Analysis) -> LatencyModel:
         """Time layers as they are asked for; the store remembers them for other runs, budgets and networks."""
         generator = np.random.default_rng(self.request.seed)
-        return measured_table(analysis, self.request.target, self.folder / "blocks", generator, self.store)
+        store = self.carried or self.store
+        table = measured_table(analysis, self.request.target, self.folder / "blocks", generator, store)
+        if self.carried:
+            self.carried.require(model.signature(model.weighted.full) for model in table.models.values())
+        self._tables.append(table)
+        return table
 
     @cached_property
     def store(self) -> LatencyStore:
         """The layers' latencies that were ever measured on this machine."""
         return LatencyStore(default_path(), self.reporter.warn)
+
+    @cached_property
+    def carried(self) -> CarriedLatencies | None:
+        """The latencies that were brought along; this machine's own complete those of its own kind."""
+        if self.request.latencies is None:
+            return None
+        return CarriedLatencies.read(self.request.latencies, self.request.target.identity(), self.store)
 
     def _cost(self, model: onnx.ModelProto) -> Cost:
         analysis = analyse(normalise(model), self.request.rules, binding=self.binding)

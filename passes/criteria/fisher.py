@@ -2,7 +2,7 @@
 
     score(u) = 1/2 mean over samples n of (g_nu)^2  ~  KL(p || p without u)
 
-g_nu is the gradient of the unit's gate, see passes/criteria/gates.py: coupled layers are added up before squaring. The
+g_nu is the gradient of the unit's gate, see passes/gradients/gates.py: coupled layers are added up before squaring. The
 labels are drawn from the network's output, which makes this the Fisher information itself, not its empirical kin.
 """
 
@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
-from passes.criteria.gates import Matrix, mean_over_samples
 from toolchain.criterion import Calibration, Criterion, Scores
 from toolchain.graph.analysis import Analysis
+
+Matrix = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Fisher(Criterion):
         """Score each group by its consumers; a group that no layer reads or makes falls back to its weights."""
         if calibration is None:
             raise ValueError("fisher needs calibration data")
+        from passes.gradients.gates import mean_over_samples
+
         return mean_over_samples(analysis, calibration, np.random.default_rng(self.seed), _half_square)
 
 

@@ -19,19 +19,16 @@ A group that no weight reads is scored by its own weights (`l2`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-import torch
 from onnx import helper
-from torch import Tensor
 
 from passes.criteria.l2 import L2
-from passes.gradients import MaskGradients
 from passes.unit_masks import MaskedModel, mask_units
 from toolchain.criterion import Calibration, Criterion, Feeds, Scores
 from toolchain.data.divergence import divergence
@@ -71,6 +68,9 @@ class InformationGain(Criterion):
         }
 
     def _fisher(self, analysis: Analysis, batches: Sequence[Feeds]) -> Scores:
+        from passes.gradients.masks import MaskGradients
+        from passes.gradients.roots import roots
+
         gradients = MaskGradients.of(analysis)
         if not gradients.masked.masks:
             return {}
@@ -84,44 +84,6 @@ class InformationGain(Criterion):
                     totals[name] = totals.get(name, 0.0) + np.sum(values**2, axis=0)
         read = {name for mask in gradients.masked.masks for name in _groups_in(analysis, mask.units)}
         return {name: total / (2 * max(samples, 1)) for name, total in totals.items() if name in read}
-
-
-def roots(outputs: Sequence[Tensor], draws: int, generator: np.random.Generator) -> Iterator[list[Tensor]]:
-    """Yield vectors whose outer products add up, in expectation, to the Fisher matrix of the outputs of a sample.
-
-    1. One output [N, classes] of scores: rows of sqrt(p_k) (e_k - p). Of probabilities: e_k / sqrt(p_k).
-    2. Anything else: e_i sqrt(2 / (variance of the output * elements per sample * outputs)); with so many elements a
-       fifth of the draws will do.
-    """
-    if len(outputs) == 1 and outputs[0].ndim == 2 and outputs[0].shape[1] > 1:
-        root, classes = _class_root(outputs[0]), outputs[0].shape[1]
-        if classes <= draws:
-            yield from ([root(row.expand_as(outputs[0]))] for row in torch.eye(classes))
-            return
-        yield from ([root(_signs(outputs[0], generator)) / draws**0.5] for _ in range(draws))
-        return
-    few = max(1, draws // 5)
-    scales = [
-        (2 / (max(float(item.var(correction=0)), 1e-30) * item[0].numel() * len(outputs) * few)) ** 0.5
-        for item in outputs
-    ]
-    for _ in range(few):
-        yield [scale * _signs(item, generator) for scale, item in zip(scales, outputs, strict=True)]
-
-
-def _class_root(output: Tensor) -> Callable[[Tensor], Tensor]:
-    """Return the function s -> sum_k s_k v_k."""
-    is_distribution = bool((output >= 0).all() and torch.allclose(output.sum(1), torch.ones(()), atol=1e-3))
-    if is_distribution:
-        return lambda signs: signs / output.clamp_min(torch.finfo(output.dtype).tiny).sqrt()
-    probabilities = output.softmax(1)
-    half = probabilities.sqrt()
-    return lambda signs: half * signs - probabilities * (half * signs).sum(1, keepdim=True)
-
-
-def _signs(like: Tensor, generator: np.random.Generator) -> Tensor:
-    drawn = generator.integers(0, 2, tuple(like.shape), dtype=np.int8)
-    return torch.from_numpy(drawn).to(like.dtype) * 2 - 1
 
 
 def _by_masking(analysis: Analysis, group: Group, masked: MaskedModel, batches: Sequence[Feeds]) -> Vector:

@@ -1,6 +1,6 @@
 """`taylor`: the first-order change of the log-likelihood when a unit goes (after Molchanov et al. 2019, equation 8).
 
-    score(u) = mean over samples n of |g_nu|        g_nu: the gradient of the unit's gate, see passes/criteria/gates.py
+    score(u) = mean over samples n of |g_nu|        g_nu: the gradient of the unit's gate, see passes/gradients/gates.py
 
 The paper squares the gradient of a whole batch; here each sample counts by itself and the sum over positions and over
 coupled layers comes before the absolute value, so that scores do not depend on the batches, and groups compare.
@@ -13,7 +13,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from passes.criteria.gates import mean_over_samples
 from toolchain.criterion import Calibration, Criterion, Scores
 from toolchain.graph.analysis import Analysis
 
@@ -31,4 +30,6 @@ class Taylor(Criterion):
         """Score each group by its consumers; a group that no layer reads or makes falls back to its weights."""
         if calibration is None:
             raise ValueError("taylor needs calibration data")
+        from passes.gradients.gates import mean_over_samples
+
         return mean_over_samples(analysis, calibration, np.random.default_rng(self.seed), np.abs)

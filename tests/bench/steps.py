@@ -3,7 +3,7 @@
 Both time the same layer, independently of each other. Others only ever add time, so the sweep is confirmed: its steps
 and the widths around them are timed again, the least counts, until the steps stay. Its steps are those of the
 three-point test: clearly faster than all wider ones chosen, and clearly faster than the next channel (on a slope any
-width is as good as its neighbours, and none is a step).
+width is as good as its neighbours, and none is a step), narrower than the least acceptable width left out.
 
 A step of the sweep counts as found where the finder offers a width that is hardly narrower (by less than 1/64 of the
 full width, at least 4) and that the sweep says is as fast. A step of the finder is false where the sweep sees no drop
@@ -37,6 +37,7 @@ from toolchain.latency.curve import Axis, Curve, Subject, layer_subjects, trace
 from toolchain.latency.fusion import fuse
 from toolchain.latency.quiet import quiet_ms
 from toolchain.latency.steps import Steps, StepTest, Timing, steps_of
+from toolchain.profile.run import LEAST_SESSIONS
 from toolchain.store.latency_store import LatencyStore
 from toolchain.targets import registry as targets
 from toolchain.targets.contract import Target
@@ -91,6 +92,9 @@ class Outcome:
     """How many steps of the sweep the finder offers an equal of."""
     false_steps: tuple[int, ...]
     timings: int
+    """Second timings of the same width are counted too."""
+    warm_timings: int
+    """What the same search still had to time when the store was full."""
     sweep_timings: int
     seconds: float
     sweep_seconds: float
@@ -169,15 +173,13 @@ def _network(shape: Shape) -> onnx.ModelProto:
 def _judge(subject: Subject, target: Target, folder: Path) -> Outcome:
     alignment, test, identity = target.width_alignment(), StepTest(), target.identity()
     with LatencyStore(folder / "latency.sqlite", print) as store:
-        clocks = [BlockClock(target, folder, np.random.default_rng(0), store) for _ in range(2)]
-        (found, seconds), (again, warm_seconds) = (_timed(subject, clock, target) for clock in clocks)
-    assert again.steps == found.steps
-    assert clocks[1].timings == 0
+        clocks = [BlockClock(target, folder, np.random.default_rng(0), store, LEAST_SESSIONS) for _ in range(2)]
+        (found, seconds), (_, warm_seconds) = (_timed(subject, clock, target) for clock in clocks)
     swept, sweep_seconds = _timed(
-        subject, BlockClock(target, folder, np.random.default_rng(1)), target, exhaustive=True
+        subject, BlockClock(target, folder, np.random.default_rng(1), None, LEAST_SESSIONS), target, exhaustive=True
     )
     points = _confirmed(subject, swept.steps, target, folder)
-    steps = _three_point_steps(points, test)
+    steps = tuple(width for width in _three_point_steps(points, test) if width >= alignment.least)
     near = max(4, subject.full // 64)
     return Outcome(
         what=subject.what,
@@ -194,7 +196,8 @@ def _judge(subject: Subject, target: Target, folder: Path) -> Outcome:
             _offered(width, (subject.full, *found.steps.widths), points, near, test) for width in steps
         ),
         false_steps=_false(found.steps, points),
-        timings=found.steps.timings,
+        timings=clocks[0].timings,
+        warm_timings=clocks[1].timings,
         sweep_timings=swept.steps.timings,
         seconds=round(seconds, 2),
         sweep_seconds=round(sweep_seconds, 1),
@@ -215,7 +218,7 @@ def _confirmed(subject: Subject, swept: Steps, target: Target, folder: Path) -> 
     points = dict(swept.points)
     for number in range(CONFIRMATIONS):
         steps = steps_of(points.items(), StepTest()).widths
-        clock = BlockClock(target, folder, np.random.default_rng(2 + number))
+        clock = BlockClock(target, folder, np.random.default_rng(2 + number), None, LEAST_SESSIONS)
         around = sorted({width + offset for width in (*steps, subject.full) for offset in (-1, 0, 1)} & set(points))
         for width in around:
             ((model, pair),) = subject.pairs(width)

@@ -18,8 +18,22 @@ def test_several_budgets_give_a_bundle_each_and_a_front(folder):
     assert done.code == 0
     ratios = [report_of(folder / "out" / name)["passes"][-1]["latency"]["ratio"] for name in ("90", "50")]
     assert ratios[1] <= 0.5 < ratios[0] <= 0.9
-    assert sorted(path.name for path in (folder / "out").iterdir()) == ["50", "90"]
+    assert sorted(path.name for path in (folder / "out").iterdir()) == ["50", "90", "front.json", "front.md"]
     assert done.stdout.count("budget met") == 2
+    front = json.loads((folder / "out" / "front.json").read_text())
+    assert [(item["budget"], item["bundle"]) for item in front["points"]] == [("90%", "90"), ("50%", "50")]
+    assert [item["latency"]["ratio"] for item in front["points"]] == ratios
+    lines = (folder / "out" / "front.md").read_text().splitlines()
+    assert [line.split(" | ")[:2] for line in lines[-2:]] == [
+        ["| [90%](90/report.md)", "budget met"],
+        ["| [50%](50/report.md)", "budget met"],
+    ]
+
+
+def test_a_dry_run_of_several_budgets_writes_no_front(folder):
+    done = prunec("compile", "net.onnx", "--pareto", "90,50%", *MODELLED, "-o", "out", "--dry-run", cwd=folder)
+    assert done.code == 0
+    assert not (folder / "out").exists()
 
 
 def test_a_front_as_json_is_a_list_of_reports(folder):

@@ -52,7 +52,7 @@ class Workshop:
             mounts[certificates] = CERTIFICATES
         self._call(
             *("buildah", *self.store, "bud", "--isolation", "chroot", "--network", "host", "--pull-never", "--layers"),
-            *("--format", "docker", "--build-arg", f"BASE_IMAGE={BASE}", "--tag", IMAGE),
+            *("--force-rm", "--format", "docker", "--build-arg", f"BASE_IMAGE={BASE}", "--tag", IMAGE),
             *(f"--volume={here}:{there}:ro" for here, there in mounts.items()),
             *options,
             str(ROOT),

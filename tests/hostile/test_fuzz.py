@@ -50,7 +50,8 @@ def test_damaged_models_are_refused_or_read(commands, folder):
 
 
 @pytest.mark.slow
-def test_damaged_models_are_refused_or_read_however_many(commands, folder):
-    codes, defects = fuzz(commands, folder, 5000, seed=1)
+@pytest.mark.parametrize("seed", range(1, 21))
+def test_damaged_models_are_refused_or_read_however_many(commands, folder, seed):
+    codes, defects = fuzz(commands, folder, 250, seed)
     assert not defects
-    assert codes[3] > 1000
+    assert codes[3] > 50

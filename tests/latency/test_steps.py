@@ -115,3 +115,17 @@ def test_a_looser_test_finds_fewer_steps():
     rng = np.random.default_rng(0)
     coarse = find_steps(lambda width: Timing(stairs(16)(width)), 128, SIXTEEN, rng, StepTest(smallest=0.15))
     assert len(coarse.widths) < 7
+
+
+def test_a_disturbed_timing_is_taken_again_before_it_is_believed():
+    disturbed = {80: 1.5, 84: 1.5, 100: 1.3}
+
+    def first(width):
+        return Timing(stairs(16)(width) * disturbed.get(width, 1.0))
+
+    def again(width):
+        return Timing(stairs(16)(width))
+
+    for seed in range(20):
+        steps = find_steps(first, 128, SIXTEEN, np.random.default_rng(seed), time_again=again)
+        assert steps.widths == (112, 96, 80, 64, 48, 32, 16)

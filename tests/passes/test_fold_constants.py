@@ -88,3 +88,29 @@ def test_what_the_interface_says_of_itself_survives(tmp_path, documented):
     after = FoldConstants()(model, context_of(network(), tmp_path)).model
     assert after.graph.input[0] == model.graph.input[0]
     assert after.metadata_props == model.metadata_props
+
+
+def test_a_loop_is_never_run(tmp_path, capfd):
+    """It counts to 2^62, from constants alone."""
+    model = normalise(
+        graph("""net (float[1,4] x) => (float[1,4] y)
+            <int64 trips = {4611686018427387904}, bool go = {1}, float[1,4] state = {0, 0, 0, 0}, float[1] one = {1}> {
+            two = Add(one, one)
+            end = Loop <body = body (int64 i, bool before_go, float[1,4] before) => (bool on, float[1,4] after) {
+                on = Identity(before_go)
+                step = Cast<to=1>(i)
+                after = Add(before, step)
+            }> (trips, go, state)
+            scaled = Mul(end, two)
+            y = Add(x, scaled)
+        }""")
+    )
+    result = FoldConstants()(model, context_of(network(), tmp_path))
+    assert [node.op_type for node in result.model.graph.node] == ["Loop", "Mul", "Add"]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_node_whose_output_nobody_reads_goes(tmp_path):
+    model = normalise(graph("net (float[2,3] x) => (float[2,3] y) { z = Exp(x)\n w = Neg(z)\n y = Relu(x) }"))
+    result = FoldConstants()(model, context_of(network(), tmp_path))
+    assert [node.op_type for node in result.model.graph.node] == ["Relu"]

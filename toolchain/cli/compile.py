@@ -19,6 +19,7 @@ from toolchain.data.preprocess import Preprocess
 from toolchain.emit.markdown import HEADINGS, pass_row
 from toolchain.emit.report import Report
 from toolchain.errors import UsageError
+from toolchain.finetuning import parse_finetune
 from toolchain.graph.deployment import parse_input_shapes
 from toolchain.pipeline.contract import Pass
 from toolchain.pipeline.parse import PRESETS, make_pass, parse_passes, read_pipeline
@@ -54,6 +55,13 @@ def compile_command(
     passes: Annotated[str, typer.Option(help="fold-constants,prune(strategy=greedy),... instead of a preset.")] = "",
     preset: Annotated[str, typer.Option(help=f"A named pipeline: {', '.join(PRESETS)}.")] = "default",
     config: Annotated[Path | None, typer.Option(help="A pipeline.toml, such as a bundle's.")] = None,
+    finetune: Annotated[
+        str | None,
+        typer.Option(help='Then train: options of the bundle\'s finetune.py, "--epochs 5 --data train.npz".'),
+    ] = None,
+    latency_from: Annotated[
+        Path | None, typer.Option(help="What `store export` wrote elsewhere: answers instead of timing layers.")
+    ] = None,
     input_shapes: Annotated[str, typer.Option(help='Sizes when deployed: "x:[8,3,224,224]".')] = "",
     min_accuracy: Annotated[
         float | None, typer.Option(help="In the metric's unit, 98 for 98 %; a pass that falls below is rolled back.")
@@ -87,6 +95,8 @@ def compile_command(
         calibration_samples=calibration_samples,
         evaluation_samples=evaluation_samples,
         min_accuracy=min_accuracy,
+        finetune=None if finetune is None else parse_finetune(finetune),
+        latencies=latency_from,
         input_shapes=parse_input_shapes(input_shapes),
         dump_directory=dump_dir,
         dry_run=dry_run,

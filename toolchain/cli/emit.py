@@ -35,14 +35,15 @@ def emit(
     original = load_model(teacher).normalised if teacher else None
     chosen = _preprocess(preprocess, loaded)
     emitters = load_emitters()
-    _make_folder(output)
+    nearest = next(folder for folder in (output.absolute(), *output.absolute().parents) if folder.exists())
     try:
-        with tempfile.TemporaryDirectory(dir=output, prefix=".prunec-") as name:
+        with tempfile.TemporaryDirectory(dir=nearest, prefix=".prunec-") as name:
             folder = Path(name)
             save_model(loaded.normalised, folder / MODEL)
             written = write_training_files(
                 folder, loaded.normalised, original, emitters, batchnorm=batchnorm, preprocess=chosen
             )
+            output.mkdir(parents=True, exist_ok=True)
             for path in sorted(folder.iterdir()):
                 path.replace(output / path.name)
     except OSError as error:
@@ -58,13 +59,6 @@ def _preprocess(text: str, loaded: LoadedModel) -> Preprocess | None:
     if image is None:
         raise UsageError("--preprocess needs one input of rank 4, an image", hint="leave it out")
     return Preprocess.parse(text).resolve(image)
-
-
-def _make_folder(directory: Path) -> None:
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"-o {directory}: cannot be made ({error.strerror})", hint="name another folder") from error
 
 
 def _check_output(directory: Path) -> None:

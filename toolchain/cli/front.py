@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from toolchain.cli.terminal import Terminal
-from toolchain.emit.report import LatencyFigure, Report
-
-HEADINGS = ("budget", "outcome", "ratio [interval]", "accuracy", "parameters", "MACs")
+from toolchain.emit.front import HEADINGS, FrontPoint, point_row
+from toolchain.emit.report import Report
 
 
 def print_front(reports: Sequence[Report], terminal: Terminal, output: Path, *, json_output: bool) -> None:
@@ -17,22 +16,5 @@ def print_front(reports: Sequence[Report], terminal: Terminal, output: Path, *, 
     if json_output:
         print(json.dumps([report.model_dump(mode="json") for report in reports], indent=2))
         return
-    terminal.table(HEADINGS, [_row(report) for report in reports])
+    terminal.table(HEADINGS, [point_row(FrontPoint.of(report, "")) for report in reports])
     terminal.line(f"bundles: {output}")
-
-
-def _row(report: Report) -> tuple[str, ...]:
-    last = next(item for item in reversed(report.passes) if item.status != "rolled back")
-    latency, accuracy = last.latency, last.accuracy
-    return (
-        report.budget,
-        report.outcome,
-        _ratio(latency) if latency else "-",
-        f"{accuracy.value:.2f} {accuracy.unit}" if accuracy else "-",
-        f"{last.parameters:,}",
-        f"{last.macs:,}",
-    )
-
-
-def _ratio(latency: LatencyFigure) -> str:
-    return f"{100 * latency.ratio:.1f} % [{100 * latency.ratio_low:.1f}, {100 * latency.ratio_high:.1f}]"

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.markup import escape
-from rich.status import Status
+from rich.status import Status as Line
 from rich.table import Table
 
 from toolchain.emit.markdown import HEADINGS, pass_row, printable
 from toolchain.emit.report import PassFigure
-from toolchain.pipeline.record import Record
+from toolchain.pipeline.record import Record, Status
 
 PLAIN_WIDTH = 160
 """Columns when nobody looks: a table in a log must not be squeezed."""
@@ -25,7 +25,7 @@ class Terminal:
         self.out = _console(stderr=False)
         self.err = _console(stderr=True)
         self._quiet = quiet
-        self._status: Status | None = None
+        self._status: Line | None = None
 
     @contextmanager
     def live(self) -> Iterator[None]:
@@ -60,7 +60,8 @@ class Terminal:
             return
         row = pass_row(PassFigure.of(record))
         text = ", ".join(f"{name} {cell}" for name, cell in zip(HEADINGS[2:], row[2:], strict=True) if cell != "-")
-        self.err.print(f"[bold]{_plain(row[0])}[/bold] {_plain(row[1])}: {_plain(text)}", soft_wrap=True)
+        status = "" if record.status is Status.ORIGINAL else f" {row[1]}"
+        self.err.print(f"[bold]{_plain(row[0])}[/bold]{_plain(status)}: {_plain(text)}", soft_wrap=True)
 
     def table(self, headings: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> None:
         """Print a table to stdout."""

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import log_softmax
 
 Array = npt.NDArray[Any]
 
@@ -31,6 +30,8 @@ def divergence(expected: Mapping[str, Array], found: Mapping[str, Array]) -> flo
 
 
 def _kl(expected: Array, found: Array) -> float:
+    from scipy.special import log_softmax  # loaded where it is used: most commands start without scipy
+
     probabilities = bool((expected >= 0).all() and np.allclose(expected.sum(axis=1), 1, atol=1e-3))
     tiny = np.finfo(np.float32).tiny
     log_p, log_q = (

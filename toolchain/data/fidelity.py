@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_softmax
 
 from toolchain.data.interface import ModelInterface
 from toolchain.data.metric import BatchResult, Metric, Score, mean_percent, proportion
@@ -81,6 +80,8 @@ def _original(result: BatchResult, name: str) -> NDArray[Any]:
 
 
 def _kl(original: NDArray[np.float64], scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    from scipy.special import log_softmax  # loaded where it is used: most commands start without scipy
+
     is_probability = bool((original >= 0).all() and np.allclose(original.sum(axis=1), 1, atol=1e-3))
     log_p, log_q = (_log(rows) if is_probability else log_softmax(rows, axis=1) for rows in (original, scores))
     kl: NDArray[np.float64] = (np.exp(log_p) * (log_p - log_q)).sum(axis=1)

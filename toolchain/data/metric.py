@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from toolchain.data.dataset import Batch, Outputs
 
@@ -89,6 +88,8 @@ def _pairs(batches: Iterable[Batch], references: Iterable[Outputs] | None) -> It
 
 def proportion(name: str, hits: NDArray[np.bool_], extras: tuple[tuple[str, float], ...] = ()) -> Score:
     """Score a share in percent, with Wilson's interval."""
+    from scipy.stats import binomtest  # half a second to load, and most commands score nothing
+
     successes, samples = int(hits.sum()), len(hits)
     interval = binomtest(successes, samples).proportion_ci(0.95, method="wilson")
     low, high = 100 * float(interval.low), 100 * float(interval.high)

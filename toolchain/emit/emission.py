@@ -30,9 +30,11 @@ from toolchain.emit.report import (
     DataFigure,
     Environment,
     EquivalenceFigure,
+    OriginFigure,
     PassFigure,
     PruningFigure,
     Report,
+    StairFigure,
     TargetFigure,
 )
 from toolchain.errors import ExitCode, PrunecError
@@ -45,6 +47,7 @@ from toolchain.measure.timer import EngineTimer, build_deployed
 from toolchain.pipeline.contract import Pruning, Reporter
 from toolchain.pipeline.record import Check
 from toolchain.pipeline.run import Outcome
+from toolchain.store.carried import Origin
 from toolchain.targets.contract import Target
 from toolchain.targets.engine import Engine
 from toolchain.targets.onnxruntime import execute
@@ -64,6 +67,11 @@ class Emission:
     accuracy: Accuracy | None
     timer: EngineTimer
     feeds: Feeds
+    failure: PrunecError | None = None
+    """Why a step after the pipeline, fine-tuning, came to nothing."""
+    stairs: tuple[StairFigure, ...] = ()
+    latencies: Origin | None = None
+    """Where the layers' latencies came from, if they were brought along."""
 
     @cached_property
     def equivalence(self) -> EquivalenceFigure | None:
@@ -181,7 +189,14 @@ def _pipeline_toml(request: CompileRequest) -> str:
 
 
 def _judge(emission: Emission) -> Judgement:
-    """Say whether budget and floor were met by the model that ships."""
+    """Say whether budget and floor were met by the model that ships, and everything was done."""
+    found, failure = _judge_outcome(emission), emission.failure
+    if failure is None or found.exit_code is not ExitCode.MET:
+        return found
+    return Judgement("fine-tuning failed", failure.exit_code, f"{found.message}, but {failure}")
+
+
+def _judge_outcome(emission: Emission) -> Judgement:
     request, outcome = emission.request, emission.outcome
     if outcome.interrupted:
         message = "the best found so far is in the bundle; the same command goes on from here"
@@ -218,7 +233,9 @@ def _report(emission: Emission, result: Judgement) -> Report:
         data=_data_figure(request, emission.accuracy),
         unknown=_unknown(request, emission),
         passes=tuple(PassFigure.of(record) for record in outcome.records),
+        latencies=OriginFigure.of(emission.latencies) if emission.latencies else None,
         pruning=_pruning_figure(emission, outcome.pruning) if outcome.pruning else None,
+        stairs=emission.stairs,
         runtime_drift=drift,
         environment=Environment.here(),
     )

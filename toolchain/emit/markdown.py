@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import UTC
 
-from toolchain.emit.report import AccuracyFigure, LatencyFigure, PassFigure, PruningFigure, Report
+from toolchain.emit.report import AccuracyFigure, LatencyFigure, OriginFigure, PassFigure, PruningFigure, Report
 
 HEADINGS = (
     "pass",
@@ -60,6 +61,15 @@ def accuracy_text(figure: AccuracyFigure | None) -> str:
     return "-" if figure is None else f"{figure.value:.2f} {figure.unit}".strip()
 
 
+def origin_text(figure: OriginFigure) -> str:
+    """Write where and when the latencies of layers had been measured."""
+    days = dict.fromkeys(f"{moment.astimezone(UTC):%Y-%m-%d}" for moment in (figure.oldest, figure.newest))
+    return (
+        f"{figure.entries} latencies of `{figure.path}` chose the widths, measured on {figure.device}, "
+        f"{figure.runtime}, {' to '.join(days)} (UTC)"
+    )
+
+
 def count_text(count: int) -> str:
     """Write 953738 as `954k`."""
     for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
@@ -100,6 +110,8 @@ def _headline(report: Report) -> list[str]:
     for item in report.also_built:
         options = ", ".join(f"{name}={value}" for name, value in item.options)
         lines.append(f"- also built, not timed: {item.name} ({options}), {item.runtime}")
+    if report.latencies:
+        lines.append(f"- layers: {origin_text(report.latencies)}")
     if report.data:
         data = report.data
         lines.append(

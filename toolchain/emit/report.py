@@ -6,13 +6,14 @@ import sys
 from importlib.metadata import version
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from toolchain import __version__
 from toolchain.data.metric import Score
 from toolchain.measure.comparison import Comparison, Verdict
 from toolchain.pipeline.contract import Pruning
 from toolchain.pipeline.record import Check, Record
+from toolchain.store.carried import Origin
 from toolchain.strategies.contract import Trial
 from toolchain.targets.contract import Target
 
@@ -260,6 +261,36 @@ class TargetFigure(Frozen):
         )
 
 
+class OriginFigure(Frozen):
+    """Where and when the layers' latencies had been measured that the search was given."""
+
+    path: str
+    entries: int
+    target: str
+    device: str
+    driver: str
+    runtime: str
+    precision: str
+    oldest: AwareDatetime
+    newest: AwareDatetime
+
+    @classmethod
+    def of(cls, origin: Origin) -> OriginFigure:
+        """Copy an origin."""
+        identity = origin.identity
+        return cls(
+            path=origin.path,
+            entries=origin.entries,
+            target=identity.target,
+            device=identity.device,
+            driver=identity.driver,
+            runtime=identity.runtime,
+            precision=identity.precision,
+            oldest=origin.oldest,
+            newest=origin.newest,
+        )
+
+
 class Environment(Frozen):
     """The software that ran."""
 
@@ -290,12 +321,14 @@ class Report(Frozen):
     also_built: tuple[TargetFigure, ...] = ()
     """Targets whose engines are in the bundle too: built, not timed."""
     data: DataFigure | None = None
+    latencies: OriginFigure | None = None
+    """Where the layers' latencies came from, if the search was given them; whole engines were timed here."""
     unknown: tuple[str, ...] = ()
     """What this compile could not know, and therefore does not claim."""
     passes: tuple[PassFigure, ...] = ()
     pruning: PruningFigure | None = None
     stairs: tuple[StairFigure, ...] = ()
-    """Latency over width of the layers that were timed alone."""
+    """Latency over the width they write of the layers that were timed alone, at the widths that were."""
     runtime_drift: float | None = None
     """How far the runtime's own optimisations move the shipped model's outputs, relative to the largest one."""
     environment: Environment

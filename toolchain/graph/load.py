@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from toolchain.graph.external_data import load_external_data
 from toolchain.graph.facts import bind_symbols, infer_facts
 from toolchain.graph.hashing import file_sha256
 from toolchain.graph.index import GraphIndex, describe
-from toolchain.graph.limits import check_elements, check_file, check_model
+from toolchain.graph.limits import check_elements, check_file, check_model, graphs_in
 from toolchain.graph.normalise import normalise
 
 OLDEST_OPSET = 7
@@ -57,6 +58,7 @@ def load_model(path: Path) -> LoadedModel:
     _check_structure(path, model)
     check_model(path, model)
     load_external_data(path, model)
+    _check_texts(path, model)
     _check_semantics(path, model)
     normalised = normalise(model)
     _check_weights(path, normalised)
@@ -125,6 +127,24 @@ def _check_opset(path: Path, model: onnx.ModelProto) -> None:
             f"{path}: opset {opset} is newer than {onnx.defs.onnx_opset_version()}, the newest known here",
             hint="export it with an older one, or update onnx",
         )
+
+
+def _check_texts(path: Path, model: onnx.ModelProto) -> None:
+    """Refuse string attributes that are not UTF-8, as onnx.proto wants them: whatever reads them decodes them."""
+    holders: list[onnx.GraphProto | onnx.FunctionProto] = [*graphs_in(model), *model.functions]
+    for node in chain.from_iterable(holder.node for holder in holders):
+        for item in node.attribute:
+            if not all(map(_is_text, (item.s, *item.strings))):
+                what = f"{path}: attribute '{item.name}' of {describe(node)} is not UTF-8 text"
+                raise ModelError(what, hint="check the model with its exporter")
+
+
+def _is_text(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _check_semantics(path: Path, model: onnx.ModelProto) -> None:

@@ -11,8 +11,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from toolchain.graph.labels import KEPT, LabelArray, Labels, Reason, Site, varying_axes, wide_axes
 
@@ -50,8 +48,7 @@ class Resolution:
     def _components(self) -> LabelArray:
         left, right = self._labels.edges()
         size = self._labels.count
-        graph = coo_array((np.ones(len(left), np.int8), (left, right)), shape=(size, size))
-        _, component = connected_components(graph, directed=False)
+        component = _components_of(left, right, size)
         first = np.zeros(component.max() + 1, np.int64)
         first[component[::-1]] = np.arange(size)[::-1]  # of equal indices the last assignment stays: the first label
         unit = np.empty_like(first)
@@ -84,8 +81,7 @@ class Resolution:
         units = np.moveaxis(self.removable(labels), axis, 0).reshape(labels.shape[axis], -1)
         size = int(units.max()) + 1
         left, right = np.broadcast_arrays(units, units[:, :1])
-        graph = coo_array((np.ones(units.size, np.int8), (left.ravel(), right.ravel())), shape=(size, size))
-        _, component = connected_components(graph, directed=False)
+        component = _components_of(left.ravel(), right.ravel(), size)
         return len(np.unique(component[units[:, 0]]))
 
     def _parameter_unions(self) -> None:
@@ -115,3 +111,12 @@ class Resolution:
             first[self._unit_of[chosen]] = number
         first[KEPT] = -1
         return {int(unit): self._labels.frozen[first[unit]][1] for unit in np.flatnonzero(first >= 0)}
+
+
+def _components_of(left: LabelArray, right: LabelArray, size: int) -> LabelArray:
+    """Number the connected components of a graph of edges left-right; return each vertex's number."""
+    from scipy.sparse import coo_array  # takes as long to load as the rest of the command line
+    from scipy.sparse.csgraph import connected_components
+
+    graph = coo_array((np.ones(len(left), np.int8), (left, right)), shape=(size, size))
+    return connected_components(graph, directed=False)[1].astype(np.int64)

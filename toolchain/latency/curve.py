@@ -96,10 +96,14 @@ def trace(
     def time_width(width: int) -> Timing:
         return _total([clock.latency(model, pair) for model, pair in subject.pairs(width)])
 
+    def time_again(width: int) -> Timing:
+        return _total([clock.again(model, pair) for model, pair in subject.pairs(width)])
+
     if exhaustive:
         return Curve(subject, _in_channels(sweep_steps(time_width, range(1, subject.full + 1)), subject))
     units = Alignment(_units(alignment.preferred, subject.each), _units(alignment.least, subject.each))
-    found = find_steps(time_width, subject.full, units, np.random.default_rng(seed))
+    generator, confirm = np.random.default_rng(seed), time_again if clock.target.measured else None
+    found = find_steps(time_width, subject.full, units, generator, time_again=confirm)
     return Curve(subject, _in_channels(found, subject))
 
 

@@ -17,7 +17,7 @@ from toolchain.latency.fusion import fuse
 from toolchain.latency.quiet import quiet_ms
 from toolchain.latency.rest import rest_kernels
 from toolchain.latency.table import LatencyTable
-from toolchain.store.latency_store import LatencyStore
+from toolchain.store.carried import Latencies
 from toolchain.targets.contract import Feeds, Target
 from toolchain.targets.engine import Engine
 from toolchain.targets.layer_time import LayerTime
@@ -32,7 +32,7 @@ def measured_table(
     target: Target,
     directory: Path,
     generator: np.random.Generator,
-    store: LatencyStore | None = None,
+    store: Latencies | None = None,
 ) -> LatencyTable:
     """Return the latency table of an analysed network at its bound sizes; engines are built in `directory`.
 

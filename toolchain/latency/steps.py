@@ -18,6 +18,9 @@ The curve is not swept:
    more away, clearly less than every wider one, and less than the line between its neighbours is a surprise: the
    stretch up to the wider one is bisected down to single channels.
 
+Disturbances only ever add time. Where a width can be timed again, that is done with what they could explain: the pairs
+that fail in step 2, the surprises of step 3, and in the end the multiples that are no step. The lesser time counts.
+
 A slope has no stairs, and any width of it is as good as its neighbours: the multiples that the threshold can tell
 apart are its steps.
 """
@@ -77,10 +80,14 @@ def find_steps(
     alignment: Alignment,
     generator: np.random.Generator,
     test: StepTest | None = None,
+    time_again: TimeWidth | None = None,
 ) -> Steps:
-    """Return the steps of the latency over widths 1 to `full`; each width is timed at most once."""
+    """Return the steps of the latency over widths 1 to `full`.
+
+    Each width is timed at most once, and where there is doubt once more by `time_again`, which returns the lesser time.
+    """
     test = test or StepTest()
-    curve = _Curve(time_width, test)
+    curve = _Curve(time_width, test, time_again)
     multiples = [1, *range(alignment.preferred, full, alignment.preferred), full]
     multiples = sorted(
         {width for width in multiples if width >= min(alignment.least, full)} | {min(alignment.least, full)}
@@ -89,6 +96,7 @@ def find_steps(
     curve.refine(multiples)
     curve.test_pairs(multiples, alignment.least, generator)
     curve.spot_check(full, alignment, generator)
+    curve.confirm({width for width, _ in curve.candidates} - {*steps_of(curve.candidates, test).widths})
     return Steps(steps_of(curve.candidates, test).widths, tuple(curve.points))
 
 
@@ -112,8 +120,10 @@ def steps_of(points: Iterable[tuple[int, Timing]], test: StepTest) -> Steps:
 class _Curve:
     """The widths timed so far."""
 
-    def __init__(self, time_width: TimeWidth, test: StepTest) -> None:
+    def __init__(self, time_width: TimeWidth, test: StepTest, time_again: TimeWidth | None) -> None:
         self._time_width = time_width
+        self._time_again = time_again
+        self._confirmed: set[int] = set()
         self._test = test
         self._timed: dict[int, Timing] = {}
         self._candidates: set[int] = set()
@@ -133,6 +143,15 @@ class _Curve:
         if width not in self._timed:
             self._timed[width] = self._time_width(width)
         return self._timed[width]
+
+    def confirm(self, widths: Iterable[int]) -> bool:
+        """Time again those that have not been yet; tell whether there were any."""
+        doubtful = set(widths) - self._confirmed
+        if self._time_again is None or not doubtful:
+            return False
+        self._timed |= {width: self._time_again(width) for width in sorted(doubtful)}
+        self._confirmed |= doubtful
+        return True
 
     def flat(self, narrow: int, wide: int) -> bool:
         """Tell whether two widths cost the same, within the threshold."""
@@ -186,6 +205,11 @@ class _Curve:
                 self.bisect(range(width, widths[place] + 1))
 
     def _surprises(self, narrow: int, width: int, wide: int, least: int) -> bool:
+        if not self._beats_all(narrow, width, wide, least):
+            return False
+        return not self.confirm((narrow, width, wide)) or self._beats_all(narrow, width, wide, least)
+
+    def _beats_all(self, narrow: int, width: int, wide: int, least: int) -> bool:
         wider = [timing for other, timing in self.points if other > width]
         no_dearer = width - narrow >= least and not self._faster(narrow, width)
         return (
@@ -203,12 +227,14 @@ class _Curve:
         if self.flat(first, wide):
             return True
         middle = max((narrow + wide) // 2 // least * least, first)
-        return all(self._on_line(narrow, width, wide) for width in (first, middle))
+        if all(self._on_line(narrow, width, wide) for width in (first, middle)):
+            return True
+        return self.confirm((narrow, first, middle, wide)) and self._nothing_between(narrow, wide, least)
 
     def _on_line(self, narrow: int, width: int, wide: int) -> bool:
         ends = (self.at(narrow), self.at(wide))
         line = np.interp(width, (narrow, wide), [end.milliseconds for end in ends])
-        return abs(self.at(width).milliseconds - line) < _threshold(*ends, self._test) / 2 * ends[1].milliseconds
+        return bool(abs(self.at(width).milliseconds - line) < _threshold(*ends, self._test) / 2 * ends[1].milliseconds)
 
 
 def _next_multiple(width: int, least: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import onnx
@@ -46,8 +47,7 @@ class Candidates:
         """Return how far the repaired network's outputs are from the original's on held-out samples."""
         if plan not in self._divergences:
             session = ReferenceSession(self.repaired(plan))
-            references = self._references()
-            values = [divergence(expected, session.run(feeds)) for feeds, expected in references]
+            values = [divergence(expected, session.run(feeds)) for feeds, expected in self._references]
             self._divergences[plan] = float(np.mean(values))
         return self._divergences[plan]
 
@@ -59,6 +59,7 @@ class Candidates:
         scores = self.score_model(criterion, analysis, source.calibration_of(model) if source else None)
         return self._original_units(plan, analysis, scores)
 
+    @cached_property
     def _references(self) -> list[tuple[Feeds, Feeds]]:
         assert self.context.calibration is not None
         calibration = self.context.calibration.calibration_of(self.analysis.model)

@@ -6,13 +6,14 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 
 from toolchain.data.accuracy import Accuracy
 from toolchain.data.metric import Score
-from toolchain.errors import PrunecError, UsageError
+from toolchain.errors import ModelError, PrunecError, UsageError
 from toolchain.graph.hashing import model_sha256
-from toolchain.graph.oracle import Feeds, compare_with_masked, relative_error
+from toolchain.graph.oracle import Feeds, Outputs, compare_with_masked, relative_error
 from toolchain.measure.comparison import Comparison
 from toolchain.measure.timer import EngineTimer
 from toolchain.pipeline.contract import PassResult
@@ -57,9 +58,19 @@ class Verify(Observer):
         return Check(verdict.relative_error, verdict.tolerance, verdict.equal, verdict.powered)
 
     def _rewritten(self, before: onnx.ModelProto, after: onnx.ModelProto) -> Check:
-        expected, found = execute(before, self.feeds, False), execute(after, self.feeds, False)
+        expected = execute(before, self.feeds, False)
+        _check_finite(expected)
+        found = execute(after, self.feeds, False)
         error = relative_error(found, expected)
         return Check(error, FOLD_TOLERANCE, error <= FOLD_TOLERANCE, True)
+
+
+def _check_finite(outputs: Outputs) -> None:
+    """Refuse a model whose results nothing can be held against. Raises ModelError."""
+    for name, values in outputs.items():
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            what = f"output '{name}' is NaN or infinite on the inputs that the model is checked with"
+            raise ModelError(what, hint="a damaged or diverged parameter does that; check the model with its exporter")
 
 
 @dataclass(frozen=True, eq=False)

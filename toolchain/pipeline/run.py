@@ -31,6 +31,8 @@ class Outcome:
     pruning: Pruning | None
     interrupted: bool = False
     """Whether it was to end early: the model is the best so far, not repaired and not timed again."""
+    before_lossy: Outcome | None = None
+    """What ships if the floor, not judged yet, is missed after the repair that follows the pipeline."""
 
     @property
     def last(self) -> Record:
@@ -47,6 +49,8 @@ class Pipeline:
     cost_of: CostOf
     min_accuracy: float | None
     on_record: OnRecord
+    repaired_after: bool = False
+    """Whether a repair follows the pipeline: whoever makes it judges the floor."""
 
     def run(self, original: onnx.ModelProto, context: PassContext) -> Outcome:
         """Apply every pass to the result of the last one that was kept.
@@ -55,16 +59,16 @@ class Pipeline:
 
         Raises UsageError where the original itself misses the floor.
         """
-        first = self._observe(original, PassResult(original, True), "original", time.monotonic())
-        if self._misses_floor(first):
-            raise UsageError(f"the original misses the floor: {self._floor_text(first)}", hint="lower --min-accuracy")
+        first = self.observe(original, PassResult(original, True), "original", time.monotonic())
+        if self.misses_floor(first):
+            raise UsageError(f"the original misses the floor: {self.floor_text(first)}", hint="lower --min-accuracy")
         self.on_record(first := replace(first, status=Status.ORIGINAL))
         state = _State(original, None, (first,))
         before_lossy: _State | None = None
         for number, step in enumerate(self.passes):
             if state.interrupted:
                 break
-            repaired_later = any(later.repairs for later in self.passes[number + 1 :])
+            repaired_later = self.repaired_after or any(later.repairs for later in self.passes[number + 1 :])
             if step.lossy and repaired_later and before_lossy is None:
                 before_lossy = state
             defer = before_lossy is not None and repaired_later
@@ -73,7 +77,8 @@ class Pipeline:
             if after.records[-1].below_floor and before_lossy is not None:
                 after = before_lossy.without(after.records[len(before_lossy.records) :])
             state, before_lossy = after, before_lossy if defer else None
-        return Outcome(state.model, state.records, state.pruning, state.interrupted)
+        unjudged = before_lossy.outcome() if before_lossy else None
+        return replace(state.outcome(), before_lossy=unjudged)
 
     def _step(self, step: Pass, state: _State, context: PassContext, *, judge_floor: bool) -> _State:
         context.reporter.progress(f"pass {step.name()}")
@@ -91,7 +96,7 @@ class Pipeline:
         result = step(state.model, replace(context, cut=state.pruning))
         if result.interrupted:
             return self._cut_short(step, state, result, started)
-        observed = self._observe(state.model, result, step.name(), started)
+        observed = self.observe(state.model, result, step.name(), started)
         record = self._judged(observed, _last_kept(state.records), judge_floor=judge_floor)
         self.on_record(record)
         records = (*state.records, record)
@@ -115,7 +120,8 @@ class Pipeline:
         self.on_record(record)
         return _State(result.model, result.pruning, (*state.records, record), interrupted=True)
 
-    def _observe(self, before: onnx.ModelProto, result: PassResult, name: str, started: float) -> Record:
+    def observe(self, before: onnx.ModelProto, result: PassResult, name: str, started: float) -> Record:
+        """Return the record of a result, with all that the observers see in it."""
         status = Status.KEPT if result.modified else Status.UNCHANGED
         size = result.model.ByteSize()
         record = Record(name, status, self.cost_of(result.model), size, 0.0, notes=result.notes)
@@ -126,8 +132,8 @@ class Pipeline:
     def _judged(self, record: Record, previous: Record, *, judge_floor: bool) -> Record:
         """Roll back what made the engine slower than noise allows, or fell through the accuracy floor."""
         now, then = record.comparison, previous.comparison
-        if judge_floor and self._misses_floor(record):
-            reason = f"below the floor: {self._floor_text(record)}"
+        if judge_floor and self.misses_floor(record):
+            reason = f"below the floor: {self.floor_text(record)}"
             return replace(record, status=Status.ROLLED_BACK, below_floor=True, reason=reason)
         changed = record.status is Status.KEPT
         if changed and now and then and now.low > (1 + SLOWER_TOLERANCE) * max(then.high, 1.0):
@@ -135,13 +141,15 @@ class Pipeline:
             return replace(record, status=Status.ROLLED_BACK, reason=reason)
         return record
 
-    def _misses_floor(self, record: Record) -> bool:
+    def misses_floor(self, record: Record) -> bool:
+        """Tell whether the accuracy is below what was asked for."""
         score, floor = record.score, self.min_accuracy
         if score is None or floor is None:
             return False
         return score.value < floor if score.higher_is_better else score.value > floor
 
-    def _floor_text(self, record: Record) -> str:
+    def floor_text(self, record: Record) -> str:
+        """Write the accuracy and the floor."""
         score = record.score
         return f"{score.name} of {score.value:.2f}, floor {self.min_accuracy:g}" if score else ""
 
@@ -154,6 +162,10 @@ class _State:
     pruning: Pruning | None
     records: tuple[Record, ...]
     interrupted: bool = False
+
+    def outcome(self) -> Outcome:
+        """Return what is left if the pipeline ends here."""
+        return Outcome(self.model, self.records, self.pruning, self.interrupted)
 
     def without(self, records: Sequence[Record]) -> _State:
         """Return this state with these later records rolled back."""

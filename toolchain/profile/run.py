@@ -25,6 +25,9 @@ from toolchain.store.latency_store import LatencyStore
 from toolchain.targets.contract import Target
 from toolchain.targets.layer_time import LayerTime
 
+LEAST_SESSIONS = 4
+"""Steps differ by a few percent, and so do single sessions of a runtime, by where their memory lies."""
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -57,7 +60,7 @@ def profile_network(
     model = bind_model(analysis.model, analysis.binding)
     whole_ms, layers = profiled(target, model, target.build(model, directory), random_feeds(model, {}, generator))
     models = [BlockModel(analysis, one) for one in fuse(analysis, layers)]
-    clock = BlockClock(target, directory, generator, store)
+    clock = BlockClock(target, directory, generator, store, LEAST_SESSIONS)
     kernels = _kernels(analysis, layers, whole_ms) if layers else _blocks(models, clock, whole_ms)
     subjects = _subjects(models, wanted)
     curves = []

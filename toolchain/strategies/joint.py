@@ -53,10 +53,10 @@ class Joint(Strategy):
     `probes=0` trusts the criterion, `regrow=no` leaves what is left of the budget: what each is worth can be measured.
     """
 
-    criterion: ClassVar[str] = "reconstruction"
+    criterion: ClassVar[str] = "wanda"
 
     rounds: int = 1
-    probes: int = 32
+    probes: int = 12
     steps: bool = True
     pairs: bool = True
     blocks: bool = True

@@ -6,22 +6,21 @@ seen by what it offers, never by its version.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
-
-from pydantic import Field
+from typing import Any, ClassVar
 
 from toolchain.errors import EnvironmentMissing
 from toolchain.targets.contract import Availability
 from toolchain.targets.tensorrt_family import TensorrtFamily
 
-MEBIBYTE = 1 << 20
-
 
 @dataclass(frozen=True)
 class Tensorrt(TensorrtFamily):
-    """TensorRT; `workspace_mebibytes=0` and `optimization_level=-1` leave the library's defaults."""
+    """TensorRT.
+
+    `version_compatible` engines load in later versions too; `hardware_compatible` ones on Ampere and all GPUs after it.
+    """
 
     name: ClassVar[str] = "tensorrt"
     package: ClassVar[str] = "tensorrt"
@@ -29,8 +28,8 @@ class Tensorrt(TensorrtFamily):
     auto_rank: ClassVar[int | None] = 0
 
     fp16: bool = False
-    workspace_mebibytes: Annotated[int, Field(ge=0)] = 0
-    optimization_level: Annotated[int, Field(ge=-1, le=5)] = -1
+    version_compatible: bool = False
+    hardware_compatible: bool = False
 
     def can_build(self) -> Availability:
         """Say whether the library and a GPU are there: its builder times kernels on the GPU."""
@@ -39,7 +38,7 @@ class Tensorrt(TensorrtFamily):
             return Availability(False, "there is no NVIDIA GPU, which its builder needs", "use target tensorrt-rtx")
         return installed
 
-    def builder_config(self) -> Callable[..., Any]:
+    def builder_config(self, settings: Mapping[str, Any]) -> Callable[..., Any]:
         """Return CreateConfig with what was asked for and this TensorRT offers."""
         import tensorrt
         from polygraphy.backend.trt import CreateConfig
@@ -47,11 +46,12 @@ class Tensorrt(TensorrtFamily):
         if self.fp16 and not hasattr(tensorrt.BuilderFlag, "FP16"):
             what = "this TensorRT has no fp16 option: networks are strongly typed"
             raise EnvironmentMissing(f"target tensorrt: {what}", hint="cast the model to float16 instead")
-        pool = {tensorrt.MemoryPoolType.WORKSPACE: self.workspace_mebibytes * MEBIBYTE}
+        level = tensorrt.HardwareCompatibilityLevel.AMPERE_PLUS if self.hardware_compatible else None
         config: Callable[..., Any] = CreateConfig(
             fp16=self.fp16 or None,
-            memory_pool_limits=pool if self.workspace_mebibytes else None,
-            builder_optimization_level=self.optimization_level if self.optimization_level >= 0 else None,
+            version_compatible=self.version_compatible or None,
+            hardware_compatibility_level=level,
+            **settings,
         )
         return config
 

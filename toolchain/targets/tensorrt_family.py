@@ -1,6 +1,7 @@
 """What TensorRT and TensorRT-RTX share: both are built and run by the same Polygraphy loaders.
 
 Polygraphy decides at its first import of TensorRT which of the two libraries it drives, so one process uses one.
+Layers keep the names of the ONNX nodes, and engines tell them: Polygraphy asks for detailed profiling information.
 """
 
 from __future__ import annotations
@@ -8,37 +9,50 @@ from __future__ import annotations
 import importlib.util
 import sys
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import onnx
 import polygraphy.config
 from polygraphy import util
 from polygraphy.backend.base import BaseRunner
 from polygraphy.exception import PolygraphyException
+from pydantic import Field
 
 from toolchain.errors import EnvironmentMissing, ModelError
 from toolchain.targets.contract import Alignment, Availability, Clock, Target
 from toolchain.targets.engine import Engine, Identity
 from toolchain.targets.host import nvidia_device, nvidia_driver
 from toolchain.targets.polygraphy_log import collected_errors
+from toolchain.targets.shape_range import ShapeRange, shape_ranges, with_open_sizes
 
 HALF_PRECISION_CHANNELS = 8
 """FP16 kernels work on 8 channels at a time; a narrower or odd width is padded to it."""
+MEBIBYTE = 1 << 20
 
 
 @dataclass(frozen=True)
 class TensorrtFamily(Target):
-    """Builds serialised engines from ONNX."""
+    """Builds serialised engines from ONNX.
+
+    `workspace_mebibytes=0` and `optimization_level=-1` leave the library's defaults. Engines take the deployed input
+    sizes; `min_shapes` and `max_shapes`, such as x:1x3x224x224 (a + between several inputs), widen them to a range,
+    whose optimum stays the deployed size.
+    """
 
     clock: ClassVar[Clock] = Clock.HOST
     engine_suffix: ClassVar[str] = ".engine"
     needs_fixed_sizes: ClassVar[bool] = True
     package: ClassVar[str]
     is_rtx: ClassVar[bool]
+
+    workspace_mebibytes: Annotated[int, Field(ge=0)] = 0
+    optimization_level: Annotated[int, Field(ge=-1, le=5)] = -1
+    min_shapes: str = ""
+    max_shapes: str = ""
 
     @property
     def executes(self) -> bool:
@@ -83,28 +97,58 @@ class TensorrtFamily(Target):
         self._choose_library()
         from polygraphy.backend.trt import EngineBytesFromNetwork, NetworkFromOnnxBytes
 
+        ranges = shape_ranges(model, self.min_shapes, self.max_shapes)
         with collected_errors() as errors:
             try:
-                network = NetworkFromOnnxBytes(model.SerializeToString())
-                util.save_file(EngineBytesFromNetwork(network, config=self.builder_config())(), str(path))
+                network = NetworkFromOnnxBytes(with_open_sizes(model, ranges).SerializeToString())
+                config = self.builder_config(self._settings(ranges))
+                util.save_file(EngineBytesFromNetwork(network, config=config)(), str(path))
             except PolygraphyException as error:
-                raise self._refusal(str(error), errors) from None
+                raise self._refusal(_first(error, errors)) from None
 
     def runner(self, engine: Engine) -> BaseRunner:
-        """Return a runner of the engine file; its inputs and outputs are host memory."""
-        self._choose_library()
-        from polygraphy.backend.common import BytesFromPath
-        from polygraphy.backend.trt import EngineFromBytes, TrtRunner
+        """Return a runner of the engine file; its inputs and outputs are host memory.
 
-        return TrtRunner(EngineFromBytes(BytesFromPath(str(engine.path))), name=self.name)
+        Activating it raises EnvironmentMissing where this library or GPU cannot load the engine.
+        """
+        self._choose_library()
+        from polygraphy.backend.trt import TrtRunner
+
+        return TrtRunner(lambda: self._load(engine.path), name=self.name)
 
     @abstractmethod
-    def builder_config(self) -> Callable[..., Any]:
-        """Return Polygraphy's loader of the builder configuration."""
+    def builder_config(self, settings: Mapping[str, Any]) -> Callable[..., Any]:
+        """Return Polygraphy's loader of the builder configuration, `settings` among its arguments."""
 
     @abstractmethod
     def precision_text(self) -> str:
         """Say which precision the engine computes in."""
+
+    def _settings(self, ranges: Mapping[str, ShapeRange]) -> Mapping[str, Any]:
+        """Return what both libraries' configurations take, by Polygraphy's names."""
+        from polygraphy.backend.trt import Profile
+        from polygraphy.mod.trt_importer import lazy_import_trt
+
+        profile = Profile()
+        for name, found in ranges.items():
+            profile.add(name, found.smallest, found.deployed, found.largest)
+        pool = {lazy_import_trt().MemoryPoolType.WORKSPACE: self.workspace_mebibytes * MEBIBYTE}
+        return {
+            "profiles": [profile] if ranges else None,
+            "memory_pool_limits": pool if self.workspace_mebibytes else None,
+            "builder_optimization_level": self.optimization_level if self.optimization_level >= 0 else None,
+        }
+
+    def _load(self, path: Path) -> Any:
+        """Return the engine in `path`, ready to run."""
+        from polygraphy.backend.trt import EngineFromBytes
+
+        with collected_errors() as errors:
+            try:
+                return EngineFromBytes(path.read_bytes())()
+            except PolygraphyException as error:
+                what = f"target {self.name} cannot load the engine {path}: {_first(error, errors)}"
+                raise EnvironmentMissing(what, hint="build it with this version, on this kind of machine") from None
 
     def _choose_library(self) -> None:
         if "polygraphy.backend.trt" in sys.modules and self.is_rtx != polygraphy.config.USE_TENSORRT_RTX:
@@ -112,11 +156,15 @@ class TensorrtFamily(Target):
             raise EnvironmentMissing(f"target {self.name}: {what}", hint="run prunec once for each")
         polygraphy.config.USE_TENSORRT_RTX = self.is_rtx
 
-    def _refusal(self, error: str, messages: list[str]) -> ModelError | EnvironmentMissing:
-        first = (messages[0] if messages else " ".join(error.split())).rstrip(".")
+    def _refusal(self, first: str) -> ModelError | EnvironmentMissing:
         if "Compute capability" in first:
             return EnvironmentMissing(f"target {self.name}: {first}", hint="see its documentation for supported GPUs")
         return ModelError(f"target {self.name} cannot build the model: {first}")
+
+
+def _first(error: PolygraphyException, messages: list[str]) -> str:
+    """Return the library's first complaint, which names the cause; later ones only follow from it."""
+    return (messages[0] if messages else " ".join(str(error).split())).rstrip(".")
 
 
 def _installed_version(distribution: str) -> str:

@@ -7,7 +7,7 @@ engine is first loaded on its GPU. Networks are strongly typed: precision lives 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -28,7 +28,7 @@ class TensorrtRtx(TensorrtFamily):
 
     compute_capabilities: str = ""
 
-    def builder_config(self) -> Callable[..., Any]:
+    def builder_config(self, settings: Mapping[str, Any]) -> Callable[..., Any]:
         """Return CreateConfigRTX for the stated GPUs, or for the one that is here."""
         from polygraphy.backend.tensorrt_rtx import CreateConfigRTX
 
@@ -39,7 +39,7 @@ class TensorrtRtx(TensorrtFamily):
                 hint="say which: --compute-capability 8.9,12.0",
             )
         config: Callable[..., Any] = CreateConfigRTX(
-            use_gpu=not capabilities, compute_capabilities=capabilities or None
+            use_gpu=not capabilities, compute_capabilities=capabilities or None, **settings
         )
         return config
 

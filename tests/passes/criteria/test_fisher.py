@@ -4,8 +4,8 @@ from oracle import analysed, graph
 from small import network, parameters, samples_of
 
 from passes.criteria.fisher import Fisher
-from passes.criteria.gates import gate_gradients
 from passes.criteria.l2 import L2
+from passes.gradients.gates import gate_gradients
 
 
 def scores_of(model, samples, seed=0):

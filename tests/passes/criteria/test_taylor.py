@@ -3,9 +3,9 @@ import pytest
 from oracle import analysed, graph
 from small import network, parameters, samples_of
 
-from passes.criteria.gates import gate_gradients
 from passes.criteria.l2 import L2
 from passes.criteria.taylor import Taylor
+from passes.gradients.gates import gate_gradients
 
 
 def scores_of(model, samples, seed=0):

@@ -134,7 +134,7 @@ def accuracy_plot(passes: Sequence[PassFigure]) -> Plot | None:
 
 
 def stair_plot(stair: StairFigure) -> Plot:
-    """Draw a layer's latency over its width, steps and the chosen width marked."""
+    """Draw a layer's latency over the width it writes, steps and the chosen width marked."""
     points = [
         Point(width, median_ms, f"width {width}: {median_ms:.3g} ms", _kind(stair, width))
         for width, median_ms in zip(stair.widths, stair.median_ms, strict=True)

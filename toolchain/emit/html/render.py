@@ -10,7 +10,15 @@ import jinja2
 from markupsafe import Markup
 
 from toolchain.emit.html import plots
-from toolchain.emit.markdown import accuracy_text, count_text, latency_text, original_text, printable, ratio_text
+from toolchain.emit.markdown import (
+    accuracy_text,
+    count_text,
+    latency_text,
+    origin_text,
+    original_text,
+    printable,
+    ratio_text,
+)
 from toolchain.emit.report import FrozenGroupFigure, PassFigure, Report
 from toolchain.pipeline.record import Status
 
@@ -33,6 +41,7 @@ def render_html(report: Report) -> str:
         bytes=bytes_text,
         count=count_text,
         latency=latency_text,
+        origin=origin_text,
         original=original_text,
         ratio=ratio_text,
     )

@@ -7,7 +7,7 @@ import pytest
 from oracle import analysed, execute, graph
 from small import Samples, network, parameters, samples_of
 
-from passes.criteria.gates import gate_gradients
+from passes.gradients.gates import gate_gradients
 from toolchain.graph.labels import Role
 
 PLAIN = """net (float[N,3,8,8] x) => (float[N,2,8,8] y) <float[8,3,3,3] v, float[8] b, float[2,8,1,1] w> {
