@@ -95,7 +95,7 @@ def test_what_was_modelled_is_not_called_measured(compiled):
 def test_the_pipeline_file_gives_the_same_passes(bundle):
     catalogue = {item.name(): item for item in (FoldConstants, Prune)}
     assert read_pipeline(bundle / "pipeline.toml", catalogue) == [FoldConstants(), Prune()]
-    assert tomllib.loads((bundle / "pipeline.toml").read_text())["pass"][1]["strategy"] == "greedy"
+    assert tomllib.loads((bundle / "pipeline.toml").read_text())["pass"][1]["strategy"] == "joint"
 
 
 def test_the_manifest_lists_every_file_but_itself_and_the_checksums(bundle):

@@ -50,6 +50,17 @@ def test_a_bias_of_two_layers_of_different_width_is_refused(commands, folder):
     assert "channels do not fit together" in outcome.complaint
 
 
+def test_a_weight_that_is_also_read_as_a_bias_is_refused(commands, folder):
+    """Its axes do not fit the second use: uniting the two failed."""
+    model = graph(
+        "net (float[1,3,8,8] x) => (float[1,4,8,8] y) <float[4,3,1,1] w> { a = Relu(x) y = Conv(a, w, w) }"
+    )
+    onnx.save(model, folder / "net.onnx")
+    outcome = commands.run(["inspect", "net.onnx"], folder)
+    assert outcome.code == 3
+    assert "parameter 'w' has 4 axes where a node reads it as having 1" in outcome.complaint
+
+
 def test_a_bound_above_the_one_that_holds_already_changes_nothing():
     """A model with large tensors was to have more memory than the shell allowed: the trial ended without an answer."""
     program = """

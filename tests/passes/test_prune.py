@@ -32,7 +32,7 @@ def test_what_was_decided_is_told(tmp_path):
     assert {name for name, _, _ in result.pruning.widths} == {"stem", "body"}
     assert result.pruning.frozen == (("scores", 4, "graph output 'scores': its size is part of the interface"),)
     trials = len(result.pruning.found.trials)
-    assert result.notes == ("criterion l2", f"{trials} engines built and timed", f"{removed} units removed")
+    assert result.notes[:3] == ("criterion l2", f"{trials} engines built and timed", f"{removed} units removed")
 
 
 def test_the_same_seed_gives_the_same_bytes(tmp_path):
@@ -66,9 +66,9 @@ def test_options_of_the_strategy_arrive(tmp_path):
     [
         ({"strategy": "magic"}, r"^there is no strategy 'magic'; strategies are .*greedy.*uniform"),
         ({"criterion": "magic"}, r"^there is no criterion 'magic'; criteria are auto, .*l2.*wanda"),
-        ({"strategy_options": "max_trials"}, r"^strategy greedy: 'max_trials' is not an option; write option=value"),
-        ({"strategy_options": "size=3"}, r"^strategy greedy has no option 'size'; options are step, "),
-        ({"strategy_options": "max_trials=few"}, r"^strategy greedy: max_trials=few; input should be a valid integer"),
+        ({"strategy_options": "max_builds"}, r"^strategy joint: 'max_builds' is not an option; write option=value"),
+        ({"strategy_options": "size=3"}, r"^strategy joint has no option 'size'; options are rounds, "),
+        ({"strategy_options": "max_builds=few"}, r"^strategy joint: max_builds=few; input should be a valid integer"),
     ],
 )
 def test_a_wrong_option_is_refused_before_anything_is_timed(options, message):

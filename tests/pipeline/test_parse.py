@@ -24,13 +24,13 @@ def test_names_and_options_become_passes():
     ]
 
 
-@pytest.mark.parametrize("text", ["prune()", " prune ", "prune,", "prune ( strategy = greedy )"])
+@pytest.mark.parametrize("text", ["prune()", " prune ", "prune,", "prune ( strategy = joint )"])
 def test_spaces_empty_parentheses_and_a_last_comma_do_not_matter(text):
     assert parse(text) == [Prune()]
 
 
 def test_options_of_the_strategy_are_written_inside():
-    (step,) = parse("prune(strategy_options=max_trials=3;step=0.2)")
+    (step,) = parse("prune(strategy=greedy,strategy_options=max_trials=3;step=0.2)")
     assert step.strategy_options == "max_trials=3;step=0.2"
 
 

@@ -20,7 +20,7 @@ from toolchain.targets.host import nvidia_device
 pytest.importorskip("tensorrt_rtx", reason="the package tensorrt-rtx is not installed")
 
 ADA, BLACKWELL = "8.9", "12.0"
-PASSES = "fold-constants,fold-batchnorm,prune(strategy=uniform,criterion=l1)"
+PASSES = "fold-constants,fold-batchnorm,prune(strategy=uniform,strategy_options=max_trials=3)"
 LARGE = [
     pytest.param("resnet50", 64, marks=pytest.mark.slow),
     pytest.param("mobilenet_v2", 64, marks=pytest.mark.slow),

@@ -164,7 +164,13 @@ class Labels:
         self.freeze(self.of(name), reason)
 
     def site(self, parameter: str, use: Use, role: Role, labels: LabelArray) -> None:
-        """Record that a parameter carries these labels where a node uses it."""
+        """Record that a parameter carries these labels where a node uses it.
+
+        Raises ModelError where the use has another number of axes than the parameter: the node cannot be run.
+        """
+        rank = self.fact(parameter).rank
+        if rank != labels.ndim:
+            raise ModelError(f"parameter '{parameter}' has {rank} axes where a node reads it as having {labels.ndim}")
         self.uses[parameter].add(use)
         self.sites.append(Site(parameter, use, role, labels))
 
