@@ -37,7 +37,9 @@ def reference_network(name: str, size: int) -> onnx.ModelProto:
     return export(networks()[name].build(), 3, size, size)
 
 
-@pytest.mark.parametrize(("name", "size"), [("resnet20", 32), ("detector", 32), *LARGE])
+@pytest.mark.parametrize(
+    ("name", "size"), [("resnet20", 32), pytest.param("detector", 32, marks=pytest.mark.slow), *LARGE]
+)
 def test_pruned_and_unpruned_engines_are_built_without_a_gpu(name, size, tmp_path):
     onnx.save(reference_network(name, size), tmp_path / "net.onnx")
     options = ("--target", "tensorrt-rtx", "--compute-capability", f"{ADA},{BLACKWELL}", "-o", "whole.engine", "--json")
