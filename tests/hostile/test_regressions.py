@@ -52,9 +52,7 @@ def test_a_bias_of_two_layers_of_different_width_is_refused(commands, folder):
 
 def test_a_weight_that_is_also_read_as_a_bias_is_refused(commands, folder):
     """Its axes do not fit the second use: uniting the two failed."""
-    model = graph(
-        "net (float[1,3,8,8] x) => (float[1,4,8,8] y) <float[4,3,1,1] w> { a = Relu(x) y = Conv(a, w, w) }"
-    )
+    model = graph("net (float[1,3,8,8] x) => (float[1,4,8,8] y) <float[4,3,1,1] w> { a = Relu(x) y = Conv(a, w, w) }")
     onnx.save(model, folder / "net.onnx")
     outcome = commands.run(["inspect", "net.onnx"], folder)
     assert outcome.code == 3
