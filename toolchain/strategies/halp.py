@@ -23,6 +23,7 @@ from scipy.sparse import csr_array
 
 from toolchain.graph.plan import Plan
 from toolchain.latency.contract import LatencyModel, Widths
+from toolchain.silence import silent_stdout
 from toolchain.strategies.contract import Found, Problem, Strategy
 from toolchain.strategies.settle import counts_hold, edges, settle
 
@@ -120,11 +121,12 @@ def _knapsack(value: Vector, cost: Vector, one_each: csr_array, capacity: float)
         LinearConstraint(one_each, 1, 1),
         LinearConstraint(csr_array(cost[None, :] / scale), -np.inf, capacity / scale),
     ]
-    solved = milp(
-        -value / max(float(value.max(initial=0)), 1e-30),
-        integrality=np.ones(len(value), np.int64),
-        bounds=Bounds(0, 1),
-        constraints=rows,
-        options={"mip_rel_gap": 1e-4, "time_limit": 20.0},
-    )
+    with silent_stdout():  # HiGHS prints from its depths
+        solved = milp(
+            -value / max(float(value.max(initial=0)), 1e-30),
+            integrality=np.ones(len(value), np.int64),
+            bounds=Bounds(0, 1),
+            constraints=rows,
+            options={"mip_rel_gap": 1e-4, "time_limit": 20.0},
+        )
     return None if solved.x is None else solved.x > 0.5

@@ -24,6 +24,8 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, milp
 
+from toolchain.silence import silent_stdout
+
 Array = npt.NDArray[np.float64]
 
 LARGEST_LOSS = 1e4
@@ -102,13 +104,14 @@ def _solve(instance: Instance, objective: Array, limit: Array, seconds: float, g
     rows = _constraints(instance, limit)
     count, binaries = rows.layout.count, rows.layout.binaries
     started = time.process_time()
-    result = milp(
-        np.pad(objective, (0, count - len(objective))),
-        integrality=(np.arange(count) < binaries).astype(np.int64),
-        bounds=Bounds(0, 1),
-        constraints=rows.constraint(),
-        options={"time_limit": seconds, "mip_rel_gap": gap},
-    )
+    with silent_stdout():  # HiGHS prints from its depths
+        result = milp(
+            np.pad(objective, (0, count - len(objective))),
+            integrality=(np.arange(count) < binaries).astype(np.int64),
+            bounds=Bounds(0, 1),
+            constraints=rows.constraint(),
+            options={"time_limit": seconds, "mip_rel_gap": gap},
+        )
     if result.x is None:
         return None
     parts = rows.layout.variables[: len(instance.choices)]
