@@ -11,7 +11,7 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
-from toolchain.criterion import Feeds
+from toolchain.criterion import Feeds, up_to
 from toolchain.graph.facts import infer_facts
 from toolchain.graph.index import GraphIndex
 from toolchain.graph.layerwise import Batches, run_layerwise, samples_within
@@ -48,7 +48,7 @@ class Rematch(Pass):
             missing = "nothing was pruned" if cut is None else "no samples were given"
             return PassResult(model, False, (f"{missing}: there is nothing to match",))
         calibration = context.calibration.calibration_of(cut.source)
-        fitting = _up_to(calibration.batches(), self._sample_limit(model, context))
+        fitting = list(up_to(calibration.batches(), self._sample_limit(model, context)))
         held_out = list(calibration.held_out())
         names = [node.output[0] for node in cut.source.graph.node if node.op_type in OUTPUT_AXIS]
         targets = _statistics(calibration.observe(names), fitting)
@@ -168,18 +168,6 @@ def _statistics(run: Callable[[Feeds], Feeds], batches: list[Feeds]) -> dict[str
         for name, value in run(feeds).items():
             parts.setdefault(name, []).append(_sums(value))
     return {name: _combined(items) for name, items in parts.items()}
-
-
-def _up_to(batches: Iterable[Feeds], limit: int) -> list[Feeds]:
-    """Return the first batches, until the limit of samples is reached."""
-    taken: list[Feeds] = []
-    samples = 0
-    for feeds in batches:
-        taken.append(feeds)
-        samples += len(next(iter(feeds.values())))
-        if samples >= limit:
-            break
-    return taken
 
 
 def _error(candidate: onnx.ModelProto, source: onnx.ModelProto, batches: list[Feeds]) -> float:

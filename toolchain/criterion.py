@@ -38,6 +38,21 @@ class Criterion(ABC):
         """Return a vector per group, in the order of its units, comparable between groups."""
 
 
+def batch_size(feeds: Feeds) -> int:
+    """Return the number of samples in a batch."""
+    return len(next(iter(feeds.values())))
+
+
+def up_to(batches: Iterable[Feeds], samples: int) -> Iterator[Feeds]:
+    """Yield the first batches, until so many samples are reached; batches stay whole."""
+    taken = 0
+    for feeds in batches:
+        yield feeds
+        taken += batch_size(feeds)
+        if taken >= samples:
+            return
+
+
 def sum_by_unit(group: Group, site: ParameterSite, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Add up values along a site's axis for each unit of a group."""
     size = int(max(site.units.max(), group.units.max())) + 1

@@ -27,13 +27,13 @@ import numpy as np
 
 from passes.criteria.wanda import Wanda
 from passes.residual import Join, join
-from toolchain.criterion import Calibration, Criterion, Feeds, Scores
+from toolchain.criterion import Calibration, Criterion, Feeds, Scores, batch_size
 from toolchain.graph.analysis import Analysis, Group, ParameterSite
 from toolchain.graph.labels import Role
 from toolchain.recovery.elimination import Consumer, Positions, eliminate
 from toolchain.recovery.inputs import Inputs, observe_inputs
 from toolchain.recovery.layer import LinearLayer, linear_layers
-from toolchain.recovery.original import FEWEST_POSITIONS, batch_size
+from toolchain.recovery.original import FEWEST_POSITIONS
 from toolchain.recovery.score_cache import keep_scores, read_scores, score_key
 from toolchain.recovery.threads import algebra_threads
 from toolchain.registry import scan

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import onnx
 
-from toolchain.criterion import Calibration, Feeds
+from toolchain.criterion import Calibration, Feeds, up_to
 from toolchain.pipeline.contract import CalibrationSource
 
 
@@ -24,13 +24,4 @@ class FewSamples:
         return replace(whole, batches=self._first(whole.batches), held_out=self._first(whole.held_out))
 
     def _first(self, batches: Callable[[], Iterable[Feeds]]) -> Callable[[], Iterable[Feeds]]:
-        return lambda: _up_to(batches(), self.samples)
-
-
-def _up_to(batches: Iterable[Feeds], samples: int) -> Iterator[Feeds]:
-    taken = 0
-    for feeds in batches:
-        yield feeds
-        taken += len(next(iter(feeds.values())))
-        if taken >= samples:
-            return
+        return lambda: up_to(batches(), self.samples)

@@ -8,7 +8,7 @@ from math import prod
 
 import numpy as np
 
-from toolchain.criterion import Calibration, Feeds
+from toolchain.criterion import Calibration, Feeds, batch_size, up_to
 from toolchain.graph.analysis import Analysis
 from toolchain.graph.facts import Fact
 from toolchain.graph.index import GraphIndex
@@ -83,8 +83,8 @@ def observe_original(
     index = analysis.index
     layers = {index.nodes[number].output[0]: layer for number, layer in linear_layers(index, kinds).items()}
     limit = min(sampling.samples, samples_within(index, analysis.facts, sampling.memory_bytes // 2))
-    fitting = _up_to(calibration.batches(), max(1, limit * 3 // 4))
-    held_out = _up_to(calibration.held_out(), max(1, limit // 4))
+    fitting = list(up_to(calibration.batches(), max(1, limit * 3 // 4)))
+    held_out = list(up_to(calibration.held_out(), max(1, limit // 4)))
     ends = {name: _end(analysis, layer) for name, layer in layers.items()}
     batches = [*fitting, *held_out]
     positions = _positions(analysis, layers, sampling)
@@ -115,11 +115,6 @@ def draw(count: int, available: int, key: Sequence[int]) -> Indices:
     if count >= available:
         return np.arange(available)
     return np.sort(np.random.default_rng(key).choice(available, count, replace=False, shuffle=False))
-
-
-def batch_size(feeds: Feeds) -> int:
-    """Return the number of samples in a batch."""
-    return len(next(iter(feeds.values())))
 
 
 def _samples(
@@ -181,15 +176,3 @@ def _end(analysis: Analysis, layer: LinearLayer) -> tuple[str, str]:
 
 def _made_before(index: GraphIndex, tensor: str, layer: LinearLayer) -> bool:
     return index.producers.get(tensor, -1) < index.producers[layer.node.output[0]]
-
-
-def _up_to(batches: Iterable[Feeds], limit: int) -> list[Feeds]:
-    """Return the first batches, until the limit of samples is reached; batches stay whole."""
-    taken: list[Feeds] = []
-    samples = 0
-    for feeds in batches:
-        taken.append(feeds)
-        samples += batch_size(feeds)
-        if samples >= limit:
-            break
-    return taken

@@ -34,9 +34,12 @@ class Limits:
 
     def hold(self, comparison: Comparison, cost: Cost) -> bool:
         """Tell whether the whole interval of the ratio and all counts lie within."""
+        return comparison.high <= self.ratio and self.counts_hold(cost)
+
+    def counts_hold(self, cost: Cost) -> bool:
+        """Tell whether what needs no timing lies within."""
         macs = self.macs is None or cost.macs <= self.macs
-        parameters = self.parameters is None or cost.parameters <= self.parameters
-        return comparison.high <= self.ratio and macs and parameters
+        return macs and (self.parameters is None or cost.parameters <= self.parameters)
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,9 +140,8 @@ class Problem:
 
     def so_far(self) -> Found:
         """Return what an interrupted search leaves: the slowest trial within the limits, else the fastest."""
-        within = [trial for trial in self.trials if trial.met]
-        best = max(within, key=lambda trial: trial.comparison.ratio, default=fastest(self.trials))
-        return Found(best, tuple(self.trials), bool(within))
+        within = slowest_within(self.trials)
+        return Found(within or fastest(self.trials), tuple(self.trials), within is not None)
 
     def _trial(self, plan: Plan, cost: Cost, *, final: bool) -> Trial:
         comparison = self.time_plan(plan, cost, final)
@@ -197,6 +199,11 @@ def aligned_widths(group: Group, alignment: Alignment) -> list[int]:
     wide = range(preferred, group.width, preferred)
     narrow = range(least, min(preferred, group.width), least)
     return sorted({*wide, *narrow}, reverse=True)
+
+
+def slowest_within(trials: list[Trial]) -> Trial | None:
+    """Return the trial within the limits that uses most of the budget."""
+    return max((trial for trial in trials if trial.met), key=lambda trial: trial.comparison.ratio, default=None)
 
 
 def fastest(trials: list[Trial]) -> Trial | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from toolchain.graph.analysis import Group
 from toolchain.graph.plan import Plan
 from toolchain.latency.contract import LatencyModel, Widths
-from toolchain.strategies.contract import Found, Problem, Trial, fastest
+from toolchain.strategies.contract import Found, Problem, Trial, fastest, slowest_within
 
 Propose = Callable[[LatencyModel, float], Plan]
 """Given a table and a ratio, returns a plan predicted to be within, or the fastest plan that it knows."""
@@ -47,10 +47,7 @@ def settle(problem: Problem, propose: Propose, *, max_trials: int, tolerance: fl
 def best_of(trials: Iterable[Trial]) -> Trial | None:
     """Return the slowest within the budget, else the fastest; None where nothing is faster than the original."""
     known = list(trials)
-    within = [trial for trial in known if trial.met]
-    if within:
-        return max(within, key=lambda trial: trial.comparison.ratio)
-    return fastest([trial for trial in known if trial.comparison.ratio < 1])
+    return slowest_within(known) or fastest([trial for trial in known if trial.comparison.ratio < 1])
 
 
 def counts_hold(problem: Problem, plan: Plan) -> bool:
@@ -58,10 +55,7 @@ def counts_hold(problem: Problem, plan: Plan) -> bool:
     limits = problem.limits
     if limits.macs is None and limits.parameters is None:
         return True
-    cost = problem.cost(plan)
-    return (limits.macs is None or cost.macs <= limits.macs) and (
-        limits.parameters is None or cost.parameters <= limits.parameters
-    )
+    return limits.counts_hold(problem.cost(plan))
 
 
 def touched_ms(latency: LatencyModel, group: str, widths: Widths) -> float:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from toolchain.graph.plan import Plan
 from toolchain.latency.contract import Widths
-from toolchain.strategies.contract import Found, Problem, Strategy, Trial, aligned_widths, fastest
+from toolchain.strategies.contract import Found, Problem, Strategy, Trial, aligned_widths, fastest, slowest_within
 
 RESOLUTION = 1 / 512
 """Ratios closer than this choose the same widths in any network."""
@@ -36,9 +36,8 @@ class Uniform(Strategy):
             else:
                 wide = middle
         trials = list(verdicts.values())
-        within = [trial for trial in trials if trial.met]
-        best = max(within, key=lambda trial: trial.comparison.ratio, default=fastest(trials))
-        return Found(best, tuple(trials), bool(within))
+        within = slowest_within(trials)
+        return Found(within or fastest(trials), tuple(trials), within is not None)
 
 
 def _widths(problem: Problem, ratio: float) -> Widths:
