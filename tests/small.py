@@ -66,6 +66,17 @@ def network(*, batch: int | str = 1, width: int = 32, seed: int = 0) -> onnx.Mod
     )
 
 
+def with_a_silent_unit() -> onnx.ModelProto:
+    """Return the network with a unit 3 of the stem that is always zero."""
+    model = network(batch="N")
+    for tensor in model.graph.initializer:
+        if tensor.name == "stem_bias":
+            bias = parameters(model)["stem_bias"].copy()
+            bias[3] = -1e3  # Relu never lets it through.
+            tensor.raw_data = bias.tobytes()
+    return model
+
+
 def feeds_of(model: onnx.ModelProto, seed: int = 0) -> Feeds:
     """Draw one batch; symbolic batches are 1."""
     return random_feeds(model, deployment_binding(model, {}, {}), np.random.default_rng(seed))

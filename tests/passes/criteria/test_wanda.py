@@ -1,6 +1,6 @@
 import numpy as np
 from oracle import analysed, execute, graph
-from small import Samples, network, parameters, samples_of
+from small import Samples, network, parameters, samples_of, with_a_silent_unit
 
 from passes.criteria.l2 import L2
 from passes.criteria.wanda import Wanda
@@ -24,12 +24,7 @@ def test_a_unit_scores_its_share_of_what_its_consumer_computes():
 
 
 def test_a_unit_that_is_always_zero_scores_nothing():
-    model = network(batch="N")
-    for tensor in model.graph.initializer:
-        if tensor.name == "stem_bias":
-            bias = parameters(model)["stem_bias"].copy()
-            bias[3] = -1e3  # Relu never lets it through.
-            tensor.raw_data = bias.tobytes()
+    model = with_a_silent_unit()
     scores = scores_of(model, samples_of(model))["stem"]
     assert scores[3] == 0
     assert np.count_nonzero(scores) == len(scores) - 1
