@@ -25,7 +25,7 @@ from toolchain.pipeline.candidates import Candidates
 from toolchain.pipeline.contract import Pass, PassContext, PassResult, Pruning
 from toolchain.pipeline.few_samples import FewSamples
 from toolchain.registry import by_name
-from toolchain.strategies.contract import Found, Limits, Problem, Strategy
+from toolchain.strategies.contract import Divergence, Found, Limits, Problem, Strategy
 
 AUTO = "auto"
 
@@ -129,7 +129,7 @@ def _problem(analysis: Analysis, criterion: str, context: PassContext) -> Proble
     )
 
 
-def _divergence(analysis: Analysis, macs: int, context: PassContext) -> Callable[[Plan], float] | None:
+def _divergence(analysis: Analysis, macs: int, context: PassContext) -> Divergence | None:
     """Return what judges candidates, repaired on few samples: a search asks for dozens."""
     if context.calibration is None:
         return None

@@ -79,7 +79,9 @@ def problem_of(
             scores[removal.group][list(removal.positions)] = -np.inf
         return scores
 
-    def divergence(plan: Plan) -> float:
+    def divergence(plan: Plan, repaired_at: Plan | None = None) -> float:
+        """Lose what goes: nothing is repaired."""
+        del repaired_at
         gone = (importance[item.group][list(item.positions)].sum() for item in plan.removals)
         return float(sum(gone))
 

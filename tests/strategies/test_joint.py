@@ -57,7 +57,7 @@ def test_no_more_losses_are_measured_than_allowed():
         plans.append(plan)
         return float(plan.removed_count)
 
-    Joint(probes=3).search(replace(problem, divergence=divergence))
+    Joint(probes=3, judged=False).search(replace(problem, divergence=divergence))
     assert 0 < len(plans) <= 3
 
 
@@ -183,3 +183,17 @@ def test_losses_never_fall_as_a_group_gets_narrower():
     assert [table["stem", width] for width in (32, 24)] == pytest.approx([0.0, 5.0])
     assert table["stem", 24] <= table["stem", 16] <= table["stem", 8]
     assert table["body", 16] > 0
+
+
+def test_the_choice_that_diverges_least_is_built_not_the_one_of_least_predicted_loss():
+    plain = problem_of(ratio=0.5, multiple=4)
+    exact = Joint(probes=0, judged=False, regrow=False).search(plain).best.plan
+
+    def divergence(plan):
+        return 1.0 if plan == exact else 0.5
+
+    problem = replace(plain, divergence=divergence, trials=[])
+    judged = Joint(probes=0, regrow=False).search(problem)
+    assert judged.met
+    assert judged.best.plan != exact
+    assert Joint(probes=0, judged=False, regrow=False).search(replace(problem, trials=[])).best.plan == exact

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 
 from toolchain.criterion import Calibration, Feeds, Scores
 from toolchain.data.divergence import divergence
 from toolchain.graph.analysis import Analysis, Group, ParameterSite, analyse
+from toolchain.graph.hashing import model_sha256
 from toolchain.graph.labels import Role
-from toolchain.graph.plan import Plan, removed_units
+from toolchain.graph.plan import Plan, make_plan, removed_units
 from toolchain.graph.surgery import apply_plan
 from toolchain.pipeline.contract import Cut, PassContext
 from toolchain.targets.onnxruntime import ReferenceSession
 
+Units = npt.NDArray[np.int64]
 ScoreModel = Callable[[str, Analysis, Calibration | None], Scores]
 """Scores the units of an analysed model by the criterion of this name."""
 
@@ -30,7 +33,8 @@ class Candidates:
     context: PassContext
     score_model: ScoreModel
     _last: dict[Plan, onnx.ModelProto] = field(default_factory=dict)
-    _divergences: dict[Plan, float] = field(default_factory=dict)
+    _last_analysis: dict[Plan, Analysis] = field(default_factory=dict)
+    _divergences: dict[tuple[Plan, Plan], float] = field(default_factory=dict)
 
     def repaired(self, plan: Plan) -> onnx.ModelProto:
         """Cut, then repair."""
@@ -43,20 +47,24 @@ class Candidates:
             self._last[plan] = model
         return self._last[plan]
 
-    def divergence(self, plan: Plan) -> float:
-        """Return how far the repaired network's outputs are from the original's on held-out samples."""
-        if plan not in self._divergences:
-            session = ReferenceSession(self.repaired(plan))
+    def divergence(self, plan: Plan, repaired_at: Plan | None = None) -> float:
+        """Return how far the network's outputs are from the original's on held-out samples.
+
+        It is repaired as cut by `repaired_at`, which removes nothing that `plan` does not; the rest is only cut. By
+        default the whole plan is repaired.
+        """
+        start = plan if repaired_at is None else repaired_at
+        if (plan, start) not in self._divergences:
+            session = ReferenceSession(self.repaired(plan) if start == plan else self._cut_further(start, plan))
             values = [divergence(expected, session.run(feeds)) for feeds, expected in self._references]
-            self._divergences[plan] = float(np.mean(values))
-        return self._divergences[plan]
+            self._divergences[plan, start] = float(np.mean(values))
+        return self._divergences[plan, start]
 
     def score(self, criterion: str, plan: Plan) -> Scores:
         """Score the units that are left in the repaired network; those that are gone score -inf."""
-        model = self.repaired(plan) if plan.removals else self.analysis.model
-        analysis = analyse(model, self.context.rules, binding=self.context.binding)
+        analysis = self._analysis_of(plan)
         source = self.context.calibration
-        scores = self.score_model(criterion, analysis, source.calibration_of(model) if source else None)
+        scores = self.score_model(criterion, analysis, source.calibration_of(analysis.model) if source else None)
         return self._original_units(plan, analysis, scores)
 
     @cached_property
@@ -66,21 +74,46 @@ class Candidates:
         session = ReferenceSession(self.analysis.model)
         return [(feeds, session.run(feeds)) for feeds in calibration.held_out()]
 
+    def _analysis_of(self, plan: Plan) -> Analysis:
+        """Analyse the repaired network."""
+        if not plan.removals:
+            return self.analysis
+        if plan not in self._last_analysis:
+            model = self.repaired(plan)
+            self._last_analysis.clear()
+            self._last_analysis[plan] = analyse(model, self.context.rules, binding=self.context.binding)
+        return self._last_analysis[plan]
+
+    def _cut_further(self, start: Plan, plan: Plan) -> onnx.ModelProto:
+        """Cut what a plan removes beyond another one from the network that was repaired there."""
+        after = self._analysis_of(start)
+        gone = np.zeros(after.unit_count, dtype=np.bool_)
+        more = removed_units(self.analysis, plan)
+        for before, now in self._survivors(start, after):
+            gone[now[more[before]]] = True
+        removed = {group.name: np.flatnonzero(gone[group.units]).tolist() for group in after.prunable_groups}
+        return apply_plan(after, make_plan(after, model_sha256(after.model), removed)).model
+
     def _original_units(self, plan: Plan, after: Analysis, scores: Scores) -> Scores:
-        """Carry scores back through the places where units live: what is left of a parameter keeps its order."""
+        """Carry scores back to where the units were."""
         by_unit = np.full(after.unit_count, np.inf)  # what is not scored any more cannot go
         for name, values in scores.items():
             by_unit[after.by_name[name].units] = values
+        found = np.full(self.analysis.unit_count, -np.inf)
+        for before, now in self._survivors(plan, after):
+            found[before] = np.maximum(found[before], by_unit[now])
+        return {group.name: found[group.units] for group in self.analysis.prunable_groups}
+
+    def _survivors(self, plan: Plan, after: Analysis) -> Iterator[tuple[Units, Units]]:
+        """Yield units that a plan leaves and what they are now: what is left of a parameter keeps its order."""
         places = {(site.parameter, site.axis): site for site in after.sites}
         removed = removed_units(self.analysis, plan)
-        found = np.full(self.analysis.unit_count, -np.inf)
         for group in self.analysis.prunable_groups:
             for before in _producers(group):
                 site = places.get((before.parameter, before.axis))
                 left = before.units[~removed[before.units]]
                 if site is not None and len(left) == len(site.units):
-                    found[left] = np.maximum(found[left], by_unit[site.units])
-        return {group.name: found[group.units] for group in self.analysis.prunable_groups}
+                    yield left, site.units
 
 
 def _producers(group: Group) -> list[ParameterSite]:

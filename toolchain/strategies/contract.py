@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import gcd
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -52,6 +52,19 @@ class Trial:
     met: bool
 
 
+class Divergence(Protocol):
+    """How far a network's outputs are from the original's on held-out samples.
+
+    KL divergence in nats for class scores, relative squared error otherwise.
+    """
+
+    def __call__(self, plan: Plan, repaired_at: Plan | None = None) -> float:
+        """Return it for the network repaired as cut by `repaired_at`, the rest of `plan` only cut.
+
+        `repaired_at` removes nothing that `plan` does not; by default it is the whole plan.
+        """
+
+
 @dataclass(frozen=True, eq=False)
 class Problem:
     """The model's groups, what each unit is worth, the limits, and ways to try a plan.
@@ -75,11 +88,8 @@ class Problem:
 
     Raises UsageError where the criterion does not exist or needs samples that are not there.
     """
-    divergence: Callable[[Plan], float] | None
-    """Runs the repaired network of a plan on held-out samples: how far its outputs are from the original's.
-
-    KL divergence in nats for class scores, relative squared error otherwise. None without samples.
-    """
+    divergence: Divergence | None
+    """None without samples."""
     progress: Callable[[str], None]
     generator: np.random.Generator
     criterion: str = "l2"

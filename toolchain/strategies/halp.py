@@ -71,14 +71,24 @@ class _Packing:
         """Solve knapsack after knapsack until the table, asked for all widths at once, meets the goal."""
         widths: Widths = self._full
         while (ratio := self._latency.predict(widths)) > goal or not self._counts_hold(widths):
-            tighter = self._solved(widths, max(shrink * (ratio - goal), SMALLEST_SAVING))
+            tighter = self._tighter(widths, shrink * (ratio - goal))
             if tighter == widths:
                 break
             widths = tighter
         return widths
 
-    def _solved(self, now: Widths, saving: float) -> Widths:
-        """Solve one knapsack: choose a width, at most the present one, for each group.
+    def _tighter(self, now: Widths, saving: float) -> Widths:
+        """Save so much, or as much as the neighbours' present widths allow; the narrowest widths where that is nothing.
+
+        Narrower neighbours save too, which one knapsack does not see: it may be unable to save what a few can.
+        """
+        saving = max(saving, SMALLEST_SAVING)
+        while (widths := self._solved(now, saving)) is None and saving > SMALLEST_SAVING:
+            saving = max(saving / 2, SMALLEST_SAVING)
+        return widths or {name: widths[0] for name, widths in self._edges.items()}
+
+    def _solved(self, now: Widths, saving: float) -> Widths | None:
+        """Solve one knapsack: choose a width, at most the present one, for each group; None where nothing fits.
 
         maximise  sum_g value_g(w_g)    subject to    sum_g cost_g(w_g) <= sum_g cost_g(now) - saving
         """
@@ -92,7 +102,7 @@ class _Packing:
         capacity = sum(self._cost_ms(name, now[name], now) for name in names) - saving * self._ms_per_ratio
         chosen = _knapsack(np.array([self._values[item] for item in items]), cost, one_each, capacity)
         if chosen is None:
-            return {name: widths[0] for name, widths in self._edges.items()}
+            return None
         return {name: width for (name, width), taken in zip(items, chosen, strict=True) if taken}
 
     def _cost_ms(self, name: str, width: int, now: Widths) -> float:

@@ -5,8 +5,9 @@ becomes an engine and is timed; all layers are traversed, and the best intermedi
 From its open ancestor (ACCV 2020): units ranked within a layer by |gradient * weight|, a bisection per layer for the
 most that can go within a loss tolerance, always from the network at the start of the step. Reconstructed here:
 
-1. The loss is the divergence of the repaired network's outputs from the original's, on samples that repair and scores
-   have not seen (the ancestor tuned on its test set). Between steps the network is repaired, not trained.
+1. The loss is the divergence of the network's outputs from the original's, on samples that repair and scores have not
+   seen (the ancestor tuned on its test set). Between steps the network is repaired, not trained: a candidate is the
+   repaired start of its step with one group cut further, as it is.
 2. Bisection is over the widths that the target likes. Removing the whole branch is a candidate of its own.
 3. The best candidate is the one with most latency saved, as timed, per divergence added.
 4. The tolerance doubles where no group passes or nothing is saved, and grows where at the pace of the last step the
@@ -16,7 +17,7 @@ most that can go within a loss tolerance, always from the network at the start o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -24,7 +25,7 @@ from toolchain.errors import UsageError
 from toolchain.graph.analysis import Group
 from toolchain.graph.plan import Plan
 from toolchain.latency.contract import Widths
-from toolchain.strategies.contract import Found, Importance, Problem, Strategy, Trial
+from toolchain.strategies.contract import Divergence, Found, Importance, Problem, Strategy, Trial
 from toolchain.strategies.settle import best_of
 
 MOST_DOUBLINGS = 30
@@ -63,6 +64,7 @@ class _Start:
     """Where a step starts."""
 
     widths: Widths
+    plan: Plan
     importance: Importance
     ratio: float
     divergence: float
@@ -83,7 +85,7 @@ class _Loop:
     """The progress of one search."""
 
     problem: Problem
-    divergence: Callable[[Plan], float]
+    divergence: Divergence
     tolerance: float
     max_builds: int
     blocks: bool
@@ -93,7 +95,13 @@ class _Loop:
 
     def run(self) -> Found:
         groups = self.problem.analysis.prunable_groups
-        start = _Start({group.name: group.width for group in groups}, self.problem.importance, 1.0, 0.0)
+        start = _Start(
+            {group.name: group.width for group in groups},
+            Plan(model_sha256=self.problem.model_sha256),
+            self.problem.importance,
+            1.0,
+            0.0,
+        )
         while self._left and self.doublings <= MOST_DOUBLINGS and self._narrower(start):
             cuts = self._cuts(start)
             timed = [(cut, self._trial(cut.plan)) for cut in cuts]
@@ -107,7 +115,7 @@ class _Loop:
                 self._shallowest(start, cut)
                 break
             self._keep_pace(start.ratio - trial.comparison.ratio, trial.comparison.ratio, len(cuts))
-            start = self._next_start(start, cut, trial)
+            start = self._next_start(cut, trial)
         return self._found()
 
     @property
@@ -153,7 +161,7 @@ class _Loop:
     def _cut(self, name: str, width: int, start: _Start) -> _Cut:
         widths = self.problem.whole({**start.widths, name: width})
         plan = self.problem.plan(widths, start.importance)
-        return _Cut(name, widths, plan, self.divergence(plan) - start.divergence)
+        return _Cut(name, widths, plan, self.divergence(plan, start.plan) - start.divergence)
 
     def _trial(self, plan: Plan) -> Trial:
         if plan not in self.trials:
@@ -181,9 +189,9 @@ class _Loop:
         reach, gap = saved * self._left / builds_per_step, ratio - self.problem.ratio
         self.tolerance *= min(max(gap / max(reach, 1e-9), 1.0), FASTEST_GROWTH)
 
-    def _next_start(self, start: _Start, cut: _Cut, trial: Trial) -> _Start:
+    def _next_start(self, cut: _Cut, trial: Trial) -> _Start:
         importance = self.problem.score(self.problem.criterion, cut.plan)
-        return _Start(cut.widths, importance, trial.comparison.ratio, start.divergence + cut.added)
+        return _Start(cut.widths, cut.plan, importance, trial.comparison.ratio, self.divergence(cut.plan))
 
     def _shallowest(self, start: _Start, cut: _Cut) -> None:
         """Bisect between the start and the last cut for the widest that still meets the budget."""

@@ -3,7 +3,9 @@
 1. Candidates: the target's steps, and 0 where a branch can go.
 2. A loss for every candidate: the criterion's, scaled by divergences measured on the repaired network (`losses.py`).
 3. A latency for every pair of widths that a fused block reads and writes (`instance.py`).
-4. The widths of least loss within the budget, by integer programming, to a stated gap (`milp.py`).
+4. The widths of least loss within the budget, by integer programming, to a stated gap (`milp.py`). Losses do not quite
+   add up, so two more choices, by the criterion's own losses and step by step (`descent.py`), stand beside it: the
+   repaired network that diverges least is taken.
 5. The engine is built and timed, the table corrected, the programme solved anew, until the measured interval is within
    the budget and less than `tolerance` under it. What is left is spent on the steps that win back most.
 6. In `rounds`: on the way to the budget, units are scored anew in the network as it is then.
@@ -13,7 +15,7 @@ HALP (Shen et al. 2022) chooses by a knapsack too, but with latencies per layer 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -25,11 +27,12 @@ from toolchain.graph.plan import Plan
 from toolchain.latency.contract import LatencyModel, Widths
 from toolchain.strategies.contract import Found, Problem, Strategy, Trial, aligned_widths
 from toolchain.strategies.exact.counts import counted
+from toolchain.strategies.exact.descent import descend
 from toolchain.strategies.exact.instance import Candidates, Model
 from toolchain.strategies.exact.losses import Losses
 from toolchain.strategies.exact.milp import Solution, solve, solve_cheapest
 from toolchain.strategies.exact.probing import measure_losses
-from toolchain.strategies.settle import settle
+from toolchain.strategies.settle import counts_hold, settle
 
 Vector = npt.NDArray[np.float64]
 
@@ -50,7 +53,8 @@ class Joint(Strategy):
     `gap` (relative) above the least loss; `seconds` bounds it, and one that is cut off may differ from run to run.
 
     `steps=no` offers every aligned width, `pairs=no` reads a table per layer, `blocks=no` keeps every branch,
-    `probes=0` trusts the criterion, `regrow=no` leaves what is left of the budget: what each is worth can be measured.
+    `probes=0` trusts the criterion, `judged=no` the sum of the losses, `regrow=no` leaves what is left of the budget:
+    what each is worth can be measured.
     """
 
     criterion: ClassVar[str] = "wanda"
@@ -60,11 +64,12 @@ class Joint(Strategy):
     steps: bool = True
     pairs: bool = True
     blocks: bool = True
+    judged: bool = True
     regrow: bool = True
     max_widths: int = 12
     max_builds: int = 12
     max_refusals: int = 2
-    tolerance: float = 0.01
+    tolerance: float = 0.007
     gap: float = 1e-3
     seconds: float = 30.0
 
@@ -149,8 +154,21 @@ class _Search:
         self._losses = replace(again, measured=self._losses.measured)
 
     def propose(self, latency: LatencyModel, goal: float) -> Plan:
-        """Return the plan of least loss that the table predicts to be within the goal, else the fastest one."""
-        return self._plan(self._choose(latency, goal, self._losses))
+        """Return the plan of least divergence among those predicted to be within the goal, else the fastest one."""
+        exact = self._plan(self._choose(latency, goal, self._losses))
+        if not self._options.judged or self._problem.divergence is None:
+            return exact
+        plans = dict.fromkeys((exact, *self._other_opinions(latency, goal)))
+        within = [plan for plan in plans if latency.predict(self._widths(plan)) <= goal + AGREED]
+        return min(within, key=self._problem.divergence, default=exact) if len(within) > 1 else exact
+
+    def _other_opinions(self, latency: LatencyModel, goal: float) -> Iterator[Plan]:
+        if self._losses.measured:
+            yield self._plan(self._choose(latency, goal, replace(self._losses, measured={})))
+        widths = descend(self._problem, self._model.candidates, self._losses.table(), latency, goal)
+        plan = self._plan(widths)
+        if counts_hold(self._problem, plan):
+            yield plan
 
     def grown(self, found: Found) -> Found:
         """Widen one group after the other, best gain first, as long as what is measured stays within."""
