@@ -33,7 +33,12 @@ def identity(device: str = "a processor") -> Identity:
 
 
 def entry(
-    width: int = 64, *, device: str = "a processor", median_ms: float = 1.5, created_at: datetime = MORNING
+    width: int = 64,
+    *,
+    device: str = "a processor",
+    median_ms: float = 1.5,
+    created_at: datetime = MORNING,
+    waiting_share: float | None = None,
 ) -> Entry:
     latency = Latency(
         samples_ms=(median_ms - 0.25, median_ms, median_ms + 0.25),
@@ -45,4 +50,4 @@ def entry(
         batch=1,
         identity=identity(device),
     )
-    return Entry(signature(width), latency, created_at, "0.1.0")
+    return Entry(signature(width), latency, created_at, "0.1.0", waiting_share)

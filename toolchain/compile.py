@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from pathlib import Path
 
 from toolchain.budget import Budget
 from toolchain.emit.bundle import check_output
@@ -20,6 +18,7 @@ from toolchain.measure.lock import device_lock
 from toolchain.pipeline.contract import Reporter
 from toolchain.pipeline.run import OnRecord, Outcome
 from toolchain.request import CompileRequest
+from toolchain.scratch import scratch_folder
 from toolchain.workbench import Workbench
 
 FIRST_RATIO = 0.7
@@ -125,10 +124,10 @@ def _workbench(request: CompileRequest, reporter: Reporter) -> Iterator[Workbenc
     loaded = load_model(request.model)
     try:
         with (
-            tempfile.TemporaryDirectory(prefix="prunec-") as folder,
+            scratch_folder("prunec-compile-") as folder,
             device_lock(request.target.identity().device, reporter.progress),
         ):
-            bench = Workbench(request, loaded, Path(folder), reporter)
+            bench = Workbench(request, loaded, folder, reporter)
             bench.prepare()
             yield bench
     except PrunecError as error:

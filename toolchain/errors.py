@@ -8,13 +8,18 @@
     ├── BudgetMissed            4   the budget was not met
     ├── AccuracyFloorMissed     5   the accuracy floor was not met
     ├── EnvironmentMissing      6   no GPU, a library that is absent or of the wrong version
+    │   └── NoRoom              6   a disk is full
     └── TooNoisy                7   the machine is too noisy to decide
     (interrupted)             130
 
 An error says what happened, where (node, op, tensor, axis, path), why, and what to do.
 """
 
+import errno
 from enum import IntEnum
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What the system says where there is no room for a file."""
 
 
 class ExitCode(IntEnum):
@@ -82,6 +87,14 @@ class EnvironmentMissing(PrunecError):
     """The machine lacks what the target needs."""
 
     exit_code = ExitCode.ENVIRONMENT
+
+
+class NoRoom(EnvironmentMissing):
+    """A disk is full, or a quota is used up."""
+
+    def __init__(self, reason: str) -> None:
+        hint = "make room, or set TMPDIR (engines) and PRUNEC_CACHE (measurements) to folders that have more of it"
+        super().__init__(f"a file cannot be written: {reason}", hint=hint)
 
 
 class TooNoisy(PrunecError):

@@ -18,7 +18,7 @@ from math import prod
 import numpy as np
 
 from toolchain.errors import ModelError
-from toolchain.graph.labels import LabelArray, Role, along
+from toolchain.graph.labels import LabelArray, Role, along, spread
 from toolchain.graph.rule import Array, Editor, NodeView, Rule
 
 
@@ -41,9 +41,10 @@ class Convolution(Rule):
         if not view.is_parameter(1) or (view.input_name(2) and not view.is_parameter(2)):
             view.freeze_inputs("its weight or bias is computed, not stored")
             return
-        _check_channels(view)
-        channels = _channels(view)
-        _label_weight(view, channels)
+        groups = _groups(view)
+        _check_channels(view, groups)
+        channels = _channels(view, groups)
+        _label_weight(view, channels, groups)
         if view.input_name(2):
             view.site(2, channels.role, along(channels.outputs, 0, 1))
         view.assign(along(channels.outputs, 1, len(view.output_shape())))
@@ -71,9 +72,9 @@ class Convolution(Rule):
         return prod(positions) * prod(view.input_shape(1)[1:])
 
 
-def _check_channels(view: NodeView) -> None:
+def _check_channels(view: NodeView, groups: int) -> None:
     """Hold the weight against the input: neither the checker nor shape inference does."""
-    taken, groups = view.input_shape(1)[:2], _groups(view)
+    taken = view.input_shape(1)[:2]
     expected = taken[0] if view.node.op_type == "ConvTranspose" else taken[1] * groups
     found = view.input_shape(0)[1]
     if groups < 1 or found != expected or found % groups or view.output_shape()[1] % groups:
@@ -89,24 +90,21 @@ def _is_depthwise(view: NodeView) -> bool:
     return _groups(view) > 1 and _groups(view) == view.input_shape(0)[1]
 
 
-def _channels(view: NodeView) -> _Channels:
-    shape, groups, count = view.input_shape(0), _groups(view), view.output_shape()[1]
-    spatial = [axis for axis in range(len(shape)) if axis != 1]
-    held = view.labels.hold(view.input_labels(0), spatial, view.reason("it convolves along these channels"))
-    inputs = np.broadcast_to(held.reshape(-1), (shape[1],))
+def _channels(view: NodeView, groups: int) -> _Channels:
+    shape, count = view.input_shape(0), view.output_shape()[1]
+    inputs = spread(view.hold_all_but(1, "it convolves along these channels"), shape[1])
     if groups == 1:
         return _Channels(inputs, view.labels.fresh(count), Role.PRODUCES)
     if groups == shape[1]:
-        return _Channels(inputs, np.repeat(inputs, count // groups), Role.SCALES)
+        return _Channels(inputs, inputs if count == groups else np.repeat(inputs, count // groups), Role.SCALES)
     columns = inputs.reshape(groups, -1)
     view.labels.unite(columns, columns[:1], view.reason("its groups must stay equal in size"))
     return _Channels(inputs, np.tile(view.labels.fresh(count // groups), groups), Role.PRODUCES)
 
 
-def _label_weight(view: NodeView, channels: _Channels) -> None:
+def _label_weight(view: NodeView, channels: _Channels, groups: int) -> None:
     """Lay the labels along the weight: the axis that spans one group only carries the first group's labels."""
-    shape, groups = view.input_shape(1), _groups(view)
-    rank = len(shape)
+    rank = len(view.input_shape(1))
     transposed = view.node.op_type == "ConvTranspose"
     full, partial = (channels.inputs, channels.outputs) if transposed else (channels.outputs, channels.inputs)
     full_role, partial_role = (Role.CONSUMES, Role.PRODUCES) if transposed else (Role.PRODUCES, Role.CONSUMES)

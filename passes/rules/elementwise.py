@@ -16,8 +16,7 @@ have held never matters.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property, partial, reduce
+from functools import partial, reduce
 
 import numpy as np
 
@@ -40,16 +39,13 @@ N_ARY = frozenset(N_ARY_NAMES.split())
 NUMPY_BROADCASTING_OPSET = 7
 
 
-@dataclass(frozen=True, eq=False)
 class _Operand:
     """Labels and true sizes of an operand, both brought to the output's rank."""
 
-    labels: LabelArray
-    shape: tuple[int, ...]
-
-    @cached_property
-    def varying(self) -> list[int]:
-        return varying_axes(self.labels)
+    def __init__(self, labels: LabelArray, shape: tuple[int, ...]) -> None:
+        self.labels = labels
+        self.shape = shape
+        self.varying = varying_axes(labels)
 
     def broadcasts_to(self, other: _Operand) -> bool:
         uniform = not self.varying and (bool(other.varying) or not self.labels.any())
@@ -66,32 +62,32 @@ class Elementwise(Rule):
 
     def label(self, view: NodeView) -> None:
         """Merge the live operands, then lay the result along the constants."""
+        if view.node.op_type in UNARY:
+            _pass_first(view)
+            return
         rank = len(view.output_shape())
-        if view.index.opset < NUMPY_BROADCASTING_OPSET and len(view.node.input) > 1:
+        if view.index.opset < NUMPY_BROADCASTING_OPSET and len(view.inputs) > 1:
             view.freeze_inputs("before opset 7 it broadcasts by other rules")
             return
-        positions = _operands(view)
+        positions = [position for position, name in enumerate(view.inputs) if name]
         live = [_aligned(view, position, rank) for position in positions if not view.is_parameter(position)]
         none = _Operand(np.zeros([1] * rank, np.int64), (1,) * rank)
         result = reduce(partial(_merge, view), live[1:], live[0] if live else none)
         for position in positions:
             if view.is_parameter(position):
                 _lay_along_constant(view, position, result.labels)
-        for position in range(len(view.node.output)):
-            view.assign(result.labels, position)
+        view.assign(result.labels)
 
     def is_pointwise(self, view: NodeView) -> bool:  # noqa: ARG002
         """Say yes."""
         return True
 
 
-def _operands(view: NodeView) -> list[int]:
-    named = [position for position, name in enumerate(view.node.input) if name]
-    if view.node.op_type not in UNARY:
-        return named
-    for position in filter(view.is_parameter, named[1:]):
-        view.plain_use(position)
-    return named[:1]
+def _pass_first(view: NodeView) -> None:
+    view.pass_on(0)
+    for position, name in enumerate(view.inputs):
+        if name in view.index.constants:
+            view.plain_use(position)
 
 
 def _aligned(view: NodeView, position: int, rank: int) -> _Operand:
@@ -103,7 +99,13 @@ def _aligned(view: NodeView, position: int, rank: int) -> _Operand:
 
 
 def _merge(view: NodeView, left: _Operand, right: _Operand) -> _Operand:
-    shape = tuple(max(pair) for pair in zip(left.shape, right.shape, strict=True))
+    if left.labels is right.labels and left.shape == right.shape:
+        return left
+    why = "one operand cannot lose the channels of the other"
+    if left.shape == right.shape and left.varying and right.varying:
+        view.labels.unite(left.labels, right.labels, view.reason(why))
+        return max(left, right, key=lambda side: side.labels.size)
+    shape = tuple(map(max, left.shape, right.shape))
     for narrow, wide in ((left, right), (right, left)):
         if narrow.broadcasts_to(wide):
             view.labels.freeze(narrow.labels, view.reason("it broadcasts this channel to all others"))
@@ -113,7 +115,7 @@ def _merge(view: NodeView, left: _Operand, right: _Operand) -> _Operand:
         for side in (left, right):
             view.labels.freeze(side.labels, reason)
         return _Operand(np.full([1] * len(shape), KEPT, np.int64), shape)
-    view.labels.unite(left.labels, right.labels, view.reason("one operand cannot lose the channels of the other"))
+    view.labels.unite(left.labels, right.labels, view.reason(why))
     wider = max(left.labels, right.labels, key=np.size)
     return _Operand(wider, shape)
 

@@ -44,7 +44,7 @@ class Pad(Rule):
         amounts = _amounts(view)
         if amounts is None:
             return
-        shape, output = view.input_shape(0), view.node.output[0]
+        shape, output = view.input_shape(0), view.outputs[0]
         renewed = amounts.copy()
         for axis in range(len(shape)):
             before, after = amounts[:, axis]
@@ -113,7 +113,7 @@ class Expand(Rule):
         if target is None:
             return
         offset = len(view.output_shape()) - len(target)
-        counts = [len(editor.kept(view.node.output[0], offset + i)) for i in range(len(target))]
+        counts = [len(editor.kept(view.outputs[0], offset + i)) for i in range(len(target))]
         editor.pin(1, np.where(target == 1, 1, counts).astype(np.int64))
 
 

@@ -115,5 +115,5 @@ class Gather(Rule):
             return
         wanted = indices.astype(np.int64) % size
         for i in range(indices.ndim):
-            wanted = wanted.take(editor.kept(view.node.output[0], axis % rank + i), i)
+            wanted = wanted.take(editor.kept(view.outputs[0], axis % rank + i), i)
         editor.pin(1, np.searchsorted(kept, wanted).astype(indices.dtype))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from toolchain.graph.labels import varying_axes
+from toolchain.graph.labels import spread, varying_axes
 from toolchain.graph.rule import Editor, NodeView, Rule
 
 SPLIT_SIZES_AS_INPUT_OPSET = 13
@@ -28,17 +28,17 @@ class Concat(Rule):
         """Concatenate; where channels run along another axis, unite the parts instead."""
         rank = len(view.output_shape())
         axis = view.int_attribute("axis", 1) % rank
-        parts = [(view.input_labels(i), view.input_shape(i)) for i in range(len(view.node.input))]
+        parts = [(view.input_labels(i), view.input_shape(i)) for i in range(len(view.inputs))]
         if any(set(varying_axes(labels)) - {axis} for labels, _ in parts):
             self._label_across(view, axis)
             return
-        vectors = [np.broadcast_to(labels.reshape(-1), (shape[axis],)) for labels, shape in parts]
+        vectors = [spread(labels, shape[axis]) for labels, shape in parts]
         joined = np.concatenate(vectors)
         view.assign(joined.reshape([-1 if a == axis else 1 for a in range(rank)]))
 
     def _label_across(self, view: NodeView, axis: int) -> None:
         reason = view.reason("it joins parts along another axis than their channels'")
-        parts = [view.labels.hold(view.input_labels(i), [axis], reason) for i in range(len(view.node.input))]
+        parts = [view.labels.hold(view.input_labels(i), [axis], reason) for i in range(len(view.inputs))]
         widest = max(parts, key=np.size)
         for labels in parts:
             view.labels.unite(widest, labels, reason)
@@ -54,7 +54,7 @@ class Split(Rule):
         """Give each output its part."""
         labels = view.input_labels(0)
         axis = view.int_attribute("axis", 0) % labels.ndim
-        sizes = [view.output_shape(position)[axis] for position in range(len(view.node.output))]
+        sizes = [view.output_shape(position)[axis] for position in range(len(view.outputs))]
         whole = labels.shape[axis] == 1
         parts = [labels] * len(sizes) if whole else np.split(labels, np.cumsum(sizes)[:-1], axis)
         for position, part in enumerate(parts):
@@ -63,7 +63,7 @@ class Split(Rule):
     def refresh(self, view: NodeView, editor: Editor) -> None:
         """State the size of every part, unless equal parts are still equal."""
         axis = view.int_attribute("axis", 0) % len(view.input_shape(0))
-        sizes = [len(editor.kept(name, axis)) for name in view.node.output]
+        sizes = [len(editor.kept(name, axis)) for name in view.outputs]
         stated = view.ints_attribute("split") is not None or bool(view.input_name(1))
         if not stated and len(set(sizes)) == 1:
             return

@@ -17,7 +17,7 @@ from math import prod
 
 import numpy as np
 
-from toolchain.graph.labels import LabelArray, Role, along, varying_axes
+from toolchain.graph.labels import LabelArray, Role, along, spread, varying_axes
 from toolchain.graph.rule import Array, NodeView, Rule
 
 
@@ -34,7 +34,7 @@ class Gemm(Rule):
         contracted = 0 if view.int_attribute("transA", 0) else 1
         input_axis = 1 if view.int_attribute("transB", 0) else 0
         labels = view.labels.hold(view.input_labels(0), [1 - contracted], view.reason("its rows must stay whole"))
-        inputs = np.broadcast_to(labels.reshape(-1), (view.input_shape(0)[contracted],))
+        inputs = spread(labels, view.input_shape(0)[contracted])
         outputs = view.labels.fresh(view.input_shape(1)[1 - input_axis])
         view.site(1, Role.PRODUCES, along(outputs, 1 - input_axis, 2))
         view.site(1, Role.CONSUMES, along(inputs, input_axis, 2))
@@ -99,7 +99,7 @@ def _label_constant_product(view: NodeView, constant: int) -> None:
     weight_shape = view.input_shape(constant)
     rank = len(weight_shape)
     consumed, produced = (rank - 2, rank - 1) if constant == 1 else (rank - 1, rank - 2)
-    inputs = np.broadcast_to(held.reshape(-1), (weight_shape[consumed],))
+    inputs = spread(held, weight_shape[consumed])
     outputs = view.labels.fresh(weight_shape[produced])
     view.site(constant, Role.PRODUCES, along(outputs, produced, rank))
     view.site(constant, Role.CONSUMES, along(inputs, consumed, rank))

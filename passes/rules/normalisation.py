@@ -23,8 +23,7 @@ class PerChannelNormalisation(Rule):
 
     def label(self, view: NodeView) -> None:
         """Label every parameter; pass the labels on."""
-        shape = view.input_shape(0)
-        parameters = range(1, len(view.node.input))
+        parameters = range(1, len(view.inputs))
         if not all(view.is_parameter(position) for position in parameters):
             view.freeze_inputs("its parameters are computed, not stored")
             return
@@ -32,13 +31,12 @@ class PerChannelNormalisation(Rule):
             view.freeze_inputs("its parameters vary along positions too")
             return
         batch = view.node.op_type == "BatchNormalization"
-        others = [axis for axis in range(len(shape)) if axis != 1]
         why = "it normalises each channel on its own" if batch else "its statistics span these positions"
-        labels = view.labels.hold(view.input_labels(0), others, view.reason(why))
+        labels = view.hold_all_but(1, why)
         for position in parameters:
             view.site(position, Role.SCALES, along(labels.reshape(-1), 0, 1))
         view.assign(labels)
-        if any(view.node.output[1:]):
+        if any(view.outputs[1:]):
             view.labels.freeze(labels, view.reason("its running statistics are outputs"))
 
     def is_pointwise(self, view: NodeView) -> bool:
@@ -69,10 +67,10 @@ class Mixing(Rule):
         rank = len(view.input_shape(0))
         axes = [axis % rank for axis in _mixed_axes(view, rank)]
         labels = view.labels.hold(view.input_labels(0), axes, view.reason("it takes statistics across these channels"))
-        for position in range(1, len(view.node.input)):
+        for position in range(1, len(view.inputs)):
             _leave_scale(view, position, varying_axes(labels))
         view.assign(labels)
-        if any(view.node.output[1:]):
+        if any(view.outputs[1:]):
             view.labels.freeze(labels, view.reason("its statistics are outputs"))
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from toolchain.graph.labels import along
+from toolchain.graph.labels import along, spread
 from toolchain.graph.rule import NodeView, Rule
 
 
@@ -24,15 +24,13 @@ class PixelShuffle(Rule):
         """Gather or repeat the channel's labels."""
         shape = view.input_shape(0)
         area = view.int_attribute("blocksize", 1) ** 2
-        others = [axis for axis in range(len(shape)) if axis != 1]
-        reason = view.reason("its blocks must stay whole")
-        held = view.labels.hold(view.input_labels(0), others, reason)
-        vector = np.broadcast_to(held.reshape(-1), (shape[1],))
+        why = "its blocks must stay whole"
+        vector = spread(view.hold_all_but(1, why), shape[1])
         if view.node.op_type == "SpaceToDepth":
             view.assign(along(np.tile(vector, area), 1, len(shape)))
             return
         blocks = vector.reshape(-1, area).T if self._column_first(view) else vector.reshape(area, -1)
-        view.labels.unite(blocks, blocks[:1], reason)
+        view.labels.unite(blocks, blocks[:1], view.reason(why))
         view.assign(along(blocks[0], 1, len(shape)))
 
     def _column_first(self, view: NodeView) -> bool:

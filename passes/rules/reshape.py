@@ -36,7 +36,7 @@ class Reshape(Rule):
         target = view.fact(1).value if view.node.op_type == "Reshape" else None
         if target is None:
             return
-        source, output = view.input_name(0), view.node.output[0]
+        source, output = view.input_name(0), view.outputs[0]
         zero_copies = not view.int_attribute("allowzero", 0)
         renewed = np.array(target, dtype=np.int64)
         for axis, size in enumerate(target):

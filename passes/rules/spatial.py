@@ -34,14 +34,13 @@ class Spatial(Rule):
         if view.output_shape()[1] != view.input_shape(0)[1]:
             view.freeze_inputs("it changes the number of channels")
             return
-        others = [axis for axis in range(len(view.input_shape(0))) if axis != 1]
-        labels = view.labels.hold(view.input_labels(0), others, view.reason("it mixes positions of a reshaped channel"))
-        for position in range(1, len(view.node.input)):
+        labels = view.hold_all_but(1, "it mixes positions of a reshaped channel")
+        for position in range(1, len(view.inputs)):
             view.labels.freeze_tensor(
                 view.input_name(position), view.reason("it reads this as positions, not channels")
             )
         view.assign(labels)
-        if any(view.node.output[1:]):
+        if any(view.outputs[1:]):
             view.labels.freeze(labels, view.reason("its indices count all channels"))
 
     def refresh(self, view: NodeView, editor: Editor) -> None:
@@ -51,4 +50,4 @@ class Spatial(Rule):
             return
         rank = len(view.input_shape(0))
         axes = np.array(view.ints_attribute("axes") or range(rank)) % rank
-        editor.pin(3, np.where(axes == 1, len(editor.kept(view.node.output[0], 1)), sizes))
+        editor.pin(3, np.where(axes == 1, len(editor.kept(view.outputs[0], 1)), sizes))

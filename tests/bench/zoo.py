@@ -20,6 +20,7 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -200,16 +201,26 @@ def _one_line(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:120]
 
 
-def measure_all(names: Iterable[str], exporters: Sequence[Exporter]) -> list[Measured]:
-    """Measure every network by every exporter, then the peer."""
-    found = []
+def measure_all(names: Iterable[str], exporters: Sequence[Exporter], kept: Sequence[Measured]) -> list[Measured]:
+    """Measure every network by every exporter, then the peer; `kept` are the rows of an earlier run."""
+    by_network: dict[str, list[Measured]] = {name: [] for name in BY_NAME}
+    for row in kept:
+        by_network[row.network].append(row)
     console = Console(stderr=True)
     for name in names:
-        found += [in_child(measure_ours, name, exporter.value) for exporter in exporters]
-        found.append(in_child(measure_peer, name, "torch-pruning"))
-        write(found)
-        console.print(name, *(f"{row.seconds:.2f}{row.failure and ' failed'}" for row in found[-1 - len(exporters) :]))
-    return found
+        rows = [in_child(measure_ours, name, exporter.value) for exporter in exporters]
+        rows.append(in_child(measure_peer, name, "torch-pruning"))
+        by_network[name] = rows
+        write([*chain(*by_network.values())])
+        console.print(name, *(f"{row.seconds:.3f}{row.failure and ' failed'}" for row in rows))
+    return [*chain(*by_network.values())]
+
+
+def read() -> list[Measured]:
+    """Return the rows of an earlier run."""
+    if not RESULTS.exists():
+        return []
+    return [Measured(**row) for row in json.loads(RESULTS.read_text())["rows"]]
 
 
 def write(rows: list[Measured]) -> None:
@@ -258,9 +269,12 @@ def main() -> None:
     parser.add_argument(
         "--exporters", nargs="+", default=["folded", "kept"], choices=[e.name.lower() for e in Exporter]
     )
+    parser.add_argument("--resume", action="store_true", help="leave out what an earlier run has measured")
     arguments = parser.parse_args()
-    rows = measure_all(arguments.networks, [Exporter[name.upper()] for name in arguments.exporters])
-    show(rows)
+    kept = read() if arguments.resume else []
+    done = {row.network for row in kept}
+    names = [name for name in arguments.networks if name not in done]
+    show(measure_all(names, [Exporter[name.upper()] for name in arguments.exporters], kept))
 
 
 if __name__ == "__main__":

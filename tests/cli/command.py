@@ -39,7 +39,9 @@ def arguments(*options: object) -> list[str]:
     return [sys.executable, "-m", "toolchain.cli.main", *map(str, options)]
 
 
-def prunec(*options: object, cwd: Path, environ: Mapping[str, str] | None = None) -> Result:
+def prunec(
+    *options: object, cwd: Path, environ: Mapping[str, str] | None = None, timeout_seconds: float = 300
+) -> Result:
     """Run to the end."""
     done = subprocess.run(
         arguments(*options),
@@ -47,7 +49,7 @@ def prunec(*options: object, cwd: Path, environ: Mapping[str, str] | None = None
         env={**environment(cwd / ".cache"), **(environ or {})},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=timeout_seconds,
         check=False,
     )
     return Result(done.returncode, done.stdout, done.stderr)

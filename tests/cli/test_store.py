@@ -31,14 +31,16 @@ def test_the_path_is_printed_alone(tmp_path):
 
 def test_latencies_of_another_machine_are_listed_with_it(tmp_path):
     filled(tmp_path, entry())
-    lines = exported(tmp_path / "jetson.jsonl", entry(device="Jetson Orin", median_ms=3.25, created_at=NOON))
+    distant = entry(device="Jetson Orin", median_ms=3.25, created_at=NOON, waiting_share=0.25)
+    lines = exported(tmp_path / "jetson.jsonl", distant)
     assert prunec("store", "import", lines, cwd=tmp_path).code == 0
     done = prunec("store", "list", cwd=tmp_path)
     assert (done.code, done.stderr) == (0, "")
     (own,) = (line for line in done.stdout.splitlines() if "a processor" in line)
     (other,) = (line for line in done.stdout.splitlines() if "Jetson Orin" in line)
     assert "1.5 ms" in own
-    for text in ("onnxruntime 1.31", "3.25 ms", "2026-05-01 12:00 UTC"):
+    assert "unknown" in own
+    for text in ("onnxruntime 1.31", "3.25 ms", "25 %", "2026-05-01 12:00 UTC"):
         assert text in other
 
 

@@ -8,10 +8,12 @@ import jsonschema
 import numpy as np
 import onnx
 import pytest
+from bundles import manifest_of, reseal
 from command import prunec
 from small import network
 
 from toolchain.cli.schema import Document, schema_of
+from toolchain.emit.bundle import CHECKSUMS, write_checksums
 
 TINY = "multiprocessors=1,tile_rows=16,tile_columns=8,tile_depth=8"
 MODELLED = ("--budget", "60%", "--target", "null", "--target-options", TINY, "--strategy", "uniform", "-q")
@@ -57,6 +59,60 @@ def test_a_spoiled_bundle_is_3_in_one_line_and_still_reported(compiled):
     assert done.complaint.startswith("prunec: files: model.onnx does not have the hash that SHA256SUMS lists;")
     assert [item["finding"] for item in json.loads(done.stdout)["checks"]] == ["failed"]
     assert ElementTree.parse(compiled / "junit.xml").getroot()[0].get("failures") == "1"
+
+
+@pytest.mark.slow
+def test_one_flipped_byte_in_any_file_is_3_and_named(compiled):
+    files = sorted(path for path in (compiled / "out").rglob("*") if path.is_file())
+    assert {"model.onnx", "model.py", "teacher.safetensors", "report.html", "SHA256SUMS"} <= {
+        item.name for item in files
+    }
+    for number, path in enumerate(files):
+        content = path.read_bytes()
+        place = number * 7919 % len(content)
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        done = prunec("verify", "out", cwd=compiled)
+        assert done.code == 3, path
+        named = "" if path.name == CHECKSUMS else path.relative_to(compiled / "out").as_posix()
+        assert done.complaint.startswith(f"prunec: files: {named}")
+        path.write_bytes(content)
+    print(f"{len(files)} of {len(files)} files with one flipped bit refused")
+    assert prunec("verify", "out", cwd=compiled).code == 0
+
+
+def test_another_models_engine_is_3(compiled):
+    (compiled / "out" / "engine" / "engine.json").write_text('{"latency_ms": 0.001}')
+    reseal(compiled / "out")
+    done = prunec("verify", "out", cwd=compiled)
+    assert done.code == 3
+    assert done.complaint == (
+        "prunec: engine papers: engine/engine.json is not the engine that was built; compile again"
+    )
+
+
+def test_another_machines_engine_is_6(compiled):
+    target = manifest_of(compiled / "out").target.model_copy(update={"device": "a Jetson"})
+    report = json.loads((compiled / "out" / "report.json").read_text())
+    report["target"]["device"] = "a Jetson"
+    (compiled / "out" / "report.json").write_text(json.dumps(report))
+    reseal(compiled / "out", target=target)
+    done = prunec("verify", "out", cwd=compiled)
+    assert done.code == 6
+    assert done.complaint.startswith(
+        "prunec: identity: the engine is for another machine: its device is 'a Jetson', here it is 'modelled GPU, "
+    )
+
+
+def test_a_newer_schema_is_3(compiled):
+    manifest = json.loads((compiled / "out" / "manifest.json").read_text())
+    (compiled / "out" / "manifest.json").write_text(json.dumps({**manifest, "schema_version": 2}))
+    (compiled / "out" / CHECKSUMS).unlink()
+    write_checksums(compiled / "out")
+    done = prunec("verify", "out", cwd=compiled)
+    assert (done.code, done.complaint) == (
+        3,
+        "prunec: files: manifest.json is of schema 2; this version of prunec knows schemas up to 1; update prunec",
+    )
 
 
 def test_a_missed_ratio_is_4(compiled):

@@ -1,11 +1,14 @@
+import os
 import subprocess
+import threading
+import time
 from pathlib import Path
 
 import onnx
 import pytest
 from small import network
 
-from toolchain.emit.bundle import REPORT, check_output, new_bundle, save_model, write_checksums
+from toolchain.emit.bundle import REPORT, check_output, new_bundle, replaced, save_model, write_checksums
 from toolchain.errors import UsageError
 
 
@@ -36,6 +39,35 @@ def test_a_new_bundle_replaces_the_old_one_whole(bundle):
     assert names(bundle) == [REPORT]
     assert (bundle / REPORT).read_text() == "new"
     assert names(bundle.parent) == ["build"]
+
+
+def test_the_two_change_places_in_one_step(bundle, tmp_path):
+    """A thread looks all the time: there is no moment without a bundle."""
+    missed, done = [], threading.Event()
+
+    def look():
+        while not done.is_set():
+            if not (bundle / REPORT).exists():
+                missed.append(time.monotonic())
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    for number in range(200):
+        with new_bundle(bundle) as folder:
+            (folder / REPORT).write_text(str(number))
+    done.set()
+    looking.join()
+    assert missed == []
+    assert names(tmp_path) == ["build"]
+
+
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.PIPE, text=True) as reader:
+        with replaced(tmp_path / "pipe") as path:
+            path.write_text("checks")
+        assert reader.communicate()[0] == "checks"
+    assert (tmp_path / "pipe").is_fifo()
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])

@@ -43,8 +43,8 @@ def bundle_of(folder, *, batchnorm=True):
     pruned = prune(original, {"stem": range(8), "body": range(8)}).model
     folder.mkdir(exist_ok=True)
     onnx.save(pruned, folder / "model.onnx")
-    write_training_files(folder, pruned, original, EMITTERS, batchnorm=batchnorm)
     x = np.random.default_rng(0).standard_normal((400, 3, 8, 8)).astype(np.float32)
+    write_training_files(folder, pruned, original, EMITTERS, batchnorm=batchnorm, seen={"x": x[:64]})
     np.savez(folder / "data.npz", x=x, y=execute(original, {"x": x})["scores"].argmax(1))
     return folder
 
@@ -147,17 +147,58 @@ def test_every_option_trains(options, tmp_path):
     assert scores["best"] >= scores["start"]
 
 
-def test_wrong_data_is_told_in_a_line_and_nothing_is_written(tmp_path):
-    folder = bundle_of(tmp_path / "bundle")
+WRONG = {
+    "size": (
+        lambda x, y: {"x": np.pad(x, [(0, 0), (0, 0), (0, 1), (0, 1)]), "y": y},
+        ": input 'x' expects [N, 3, 8, 8], found [N, 3, 9, 9]; see --preprocess",
+    ),
+    "range": (lambda x, y: {"x": 255 * x, "y": y}, ": input 'x' has values from "),
+    "labels out of range": (
+        lambda x, y: {"x": x, "y": np.arange(len(y)) % 5},
+        ": labels from 0 to 4, but the network has 4 classes",
+    ),
+    "labels in another order": (lambda x, y: {"x": x, "y": (y + 1) % 4}, ": the original is right for "),
+    "NaN": (
+        lambda x, y: {"x": np.where(np.arange(len(x))[:, None, None, None] == 7, np.float32(np.nan), x), "y": y},
+        ": sample 7 holds a value that is not finite; remove it",
+    ),
+    "too few": (
+        lambda x, y: {"x": x[:20], "y": y[:20]},
+        ": 18 samples to train on and 2 to judge, but --batch-size is 32",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def earlier(tmp_path_factory):
+    """A bundle with the result of an earlier run, and what every file in it holds."""
+    folder = bundle_of(tmp_path_factory.mktemp("earlier"))
     (folder / "model.finetuned.onnx").write_bytes(b"of an earlier run")
-    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    (folder / "finetune.result.json").write_text("of an earlier run")
+    return folder, contents(folder)
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+@pytest.mark.parametrize(("change", "line"), WRONG.values(), ids=list(WRONG))
+def test_wrong_data_is_told_in_a_line_and_nothing_is_written(change, line, earlier, tmp_path):
+    folder, before = earlier
     with np.load(folder / "data.npz") as data:
-        np.savez(tmp_path / "shuffled.npz", x=data["x"], y=(data["y"] + 1) % 4)
-    done = script(folder, "--data", tmp_path / "shuffled.npz", *QUICK, "--validation-fraction", "0.5")
+        changed = change(data["x"], data["y"])
+    np.savez(tmp_path / "wrong.npz", **changed)
+    done = script(folder, "--data", tmp_path / "wrong.npz", *QUICK)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"finetune: {tmp_path}/shuffled.npz: the original is right for ")
-    assert "no better than guessing" in done.stderr
-    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+    assert done.stderr.startswith(f"finetune: {tmp_path}/wrong.npz{line}")
+    assert len(done.stderr.splitlines()) == 1
+    assert contents(folder) == before
+    lines = []
+    with pytest.raises(DataError) as stop:  # What `prunec finetune` says: nothing but the line.
+        finetune(folder, ["--data", str(tmp_path / "wrong.npz"), *QUICK], on_line=lines.append)
+    assert str(stop.value).startswith(f"fine-tuning stopped: {tmp_path}/wrong.npz{line}")
+    assert len(lines) == 1
+    assert contents(folder) == before
 
 
 def test_a_compile_runs_it_without_the_samples_that_judge(tmp_path):

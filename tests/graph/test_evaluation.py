@@ -3,6 +3,7 @@ import onnx
 from oracle import graph
 
 from toolchain.graph.evaluation import Evaluator
+from toolchain.graph.index import GraphIndex
 from toolchain.graph.whole_graph import infer_types
 
 ANY = graph("net (float[N,3] x) => (float[N,3] y) { y = Relu(x) }")
@@ -32,5 +33,5 @@ def test_an_op_that_cannot_be_run_has_no_value() -> None:
 def test_the_types_of_a_whole_graph_follow_from_its_inputs_without_any_weight() -> None:
     model = graph("net (float[N,3,8,8] x) => (float y) <float[5,3,3,3] w> { c = Conv(x, w) y = Relu(c) }")
     given = {"x": onnx.helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, [2, 3, 8, 8])}
-    found = infer_types(model, given)
+    found = infer_types(GraphIndex(model), given)
     assert [dim.dim_value for dim in found["y"].tensor_type.shape.dim] == [2, 5, 6, 6]

@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import pytest
 import structures as s
-from onnx import numpy_helper
+from metamorphic import renamed, reordered, zeroed
 from oracle import Pruned, analysed, execute, prune, random_feeds, random_removal
 
 from toolchain.graph.oracle import relative_error
@@ -49,25 +49,14 @@ def test_one_plan_after_another_is_their_union(model: onnx.ModelProto) -> None:
 
 
 def test_names_are_irrelevant(model: onnx.ModelProto) -> None:
-    renamed = onnx.ModelProto()
-    renamed.CopyFrom(model)
-    for node in renamed.graph.node:
-        node.name = ""
-        node.input[:] = [name if name in ("x", "") else f"t/{name}" for name in node.input]
-        node.output[:] = [name if name in ("y", "") else f"t/{name}" for name in node.output]
-    for item in renamed.graph.initializer:
-        item.name = f"t/{item.name}"
-    here, there = analysed(model).groups, analysed(renamed).groups
+    here, there = analysed(model).groups, analysed(renamed(model)).groups
     assert [group.units.tolist() for group in here] == [group.units.tolist() for group in there]
     assert [group.prunable for group in here] == [group.prunable for group in there]
 
 
 def test_the_order_of_nodes_is_irrelevant() -> None:
     model = s.export(s.Classifier(s.Inception(6), 6, 15))
-    turned = onnx.ModelProto()
-    turned.CopyFrom(model)
-    del turned.graph.node[:]
-    turned.graph.node.extend(_last_ready_first(model))
+    turned = reordered(model)
     assert [n.name for n in turned.graph.node] != [n.name for n in model.graph.node]
     removed = random_removal(analysed(model), 0.5, 3)
     assert by_positions(prune(model, removed)) == by_positions(prune(turned, removed))
@@ -75,15 +64,8 @@ def test_the_order_of_nodes_is_irrelevant() -> None:
 
 def test_channels_that_are_zero_leave_the_output_as_it_was(model: onnx.ModelProto) -> None:
     analysis = analysed(model)
-    dead = onnx.ModelProto()
-    dead.CopyFrom(analysis.model)
     removed = random_removal(analysis, 0.4, 1)
-    kept = prune(model, removed).surgery.kept
-    for item in dead.graph.initializer:
-        array = numpy_helper.to_array(item).copy()
-        for axis, positions in kept.get(item.name, {}).items():
-            array[(slice(None),) * axis + (np.setdiff1d(np.arange(array.shape[axis]), positions),)] = 0
-        item.CopyFrom(numpy_helper.from_array(array, item.name))
+    dead = zeroed(model, removed)
     pruned = prune(dead, removed)
     feeds = random_feeds(dead, 0, analysis.binding)
     assert relative_error(outputs(pruned), execute(dead, feeds)) < 2e-6
@@ -94,15 +76,3 @@ def test_analysing_twice_gives_the_same(model: onnx.ModelProto) -> None:
     assert [(g.name, g.units.tolist(), g.reason) for g in one.groups] == [
         (g.name, g.units.tolist(), g.reason) for g in two.groups
     ]
-
-
-def _last_ready_first(model: onnx.ModelProto) -> list[onnx.NodeProto]:
-    """Order nodes topologically, the latest that can run first."""
-    known = {"x", "", *(item.name for item in model.graph.initializer)}
-    waiting, ordered = list(model.graph.node), []
-    while waiting:
-        node = next(node for node in reversed(waiting) if known.issuperset(node.input))
-        waiting.remove(node)
-        ordered.append(node)
-        known.update(node.output)
-    return ordered

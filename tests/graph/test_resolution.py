@@ -1,5 +1,11 @@
+import numpy as np
 import pytest
 from oracle import analysed, assert_pruned_equals_masked, graph, reasons, sandwich, widths
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from toolchain.graph.labels import Labels, Reason
+from toolchain.graph.resolution import Resolution
 
 
 @pytest.mark.parametrize("groups", [2, 4])
@@ -106,3 +112,18 @@ def test_units_are_numbered_and_groups_ordered_by_the_first_parameter() -> None:
 def test_an_op_without_a_rule_freezes_and_is_named() -> None:
     body = 'z = Einsum<equation="nchw->nchw">(a)'
     assert reasons(sandwich(body))["a"] == "Einsum '-> z': there is no rule for this op"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_units_are_the_connected_components_of_what_was_united(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    size, count = 400, int(rng.integers(1, 500))
+    left, right = rng.integers(1, size, (2, count))
+    labels = Labels({})
+    labels.fresh(size - 1)
+    labels.unite(left, right, Reason("Node 'n'", "because"))
+    expected = connected_components(coo_array((np.ones(count), (left, right)), shape=(size, size)), directed=False)[1]
+    units = Resolution(labels).units(np.arange(size))
+    assert len({*zip(units.tolist(), expected.tolist(), strict=True)}) == units.max() + 1 == expected.max() + 1
+    _, first = np.unique(units, return_index=True)
+    assert np.all(np.diff(first) > 0)

@@ -38,6 +38,8 @@ def fuzz(commands, folder, cases, seed):
         if isinstance(found, str):
             defects[seed, number] = found
         codes[found if isinstance(found, int) else "defect"] += 1
+    for case, found in defects.items():
+        print(f"{case}: {found}")
     print(f"{cases} damaged models: exit codes {dict(sorted(codes.items(), key=str))}")
     return codes, defects
 

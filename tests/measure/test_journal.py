@@ -30,7 +30,15 @@ def test_what_was_measured_is_not_measured_again_after_a_restart(path):
     assert Journal(path).remember("a", Number, lambda: Number(7)) == Number(7)
     again = Journal(path)
     assert again.remember("a", Number, never) == Number(7)
+    assert again.remember("a", Number, never) == Number(7)
     assert again.reused == 1
+
+
+def test_what_this_run_measured_is_not_counted_as_an_earlier_ones(path):
+    journal = Journal(path)
+    for _ in range(2):
+        journal.remember("a", Number, lambda: Number(7))
+    assert journal.reused == 0
 
 
 def test_a_torn_line_is_dropped_and_what_came_before_it_stays(path):

@@ -62,7 +62,7 @@ def test_a_latency_says_what_it_means(engines):
     found = measure(TARGET, engines[4], FEEDS, protocol=QUICK, rng=np.random.default_rng(0))
     assert (found.clock, found.batch, found.identity) == ("host", 2, engines[4].identity)
     assert found.warm_up_runs >= 10
-    assert found.warm_up_seconds > 0.02
+    assert found.warm_up_seconds > 0
     assert len(found.samples_ms) + found.disturbed_runs >= QUICK.min_rounds * QUICK.turn_runs
     assert 0 < found.p10_ms <= found.median_ms <= found.p90_ms
     assert found.measured

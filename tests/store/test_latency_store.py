@@ -167,6 +167,18 @@ def test_an_entry_under_a_foreign_key_is_not_believed(path):
         assert store.get(identity(), signature(65)) is None
 
 
+def test_what_was_timed_on_a_busy_machine_is_timed_again_on_a_calm_one(path):
+    busy, calm = entry(waiting_share=0.8), entry(created_at=NOON, median_ms=1.0, waiting_share=0.02)
+    with LatencyStore(path, pytest.fail, lambda: 0.7) as store:
+        store.put(busy)
+        assert store.get(identity(), signature()) == busy
+    with LatencyStore(path, pytest.fail, lambda: 0.1) as store:
+        assert store.get(identity(), signature()) is None
+        assert store.entries() == [busy]
+        store.put(calm)
+        assert store.get(identity(), signature()) == calm
+
+
 def test_a_store_of_a_newer_version_is_left_alone(path):
     with opened(path) as store:
         store.put(entry())

@@ -1,6 +1,6 @@
 """Real engines: TensorRT-RTX builds without a GPU."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
@@ -11,7 +11,10 @@ pytest.importorskip("tensorrt_rtx", reason="the package tensorrt-rtx is not inst
 from toolchain.errors import EnvironmentMissing, ModelError, UsageError
 from toolchain.graph.deployment import bind_model
 from toolchain.targets.host import nvidia_device
+from toolchain.targets.pinned_cache import ASIDE_SUFFIX, cache_path
 from toolchain.targets.registry import create
+from toolchain.targets.several_builds import Best
+from toolchain.targets.tensorrt import Tensorrt
 from toolchain.targets.tensorrt_rtx import TensorrtRtx
 
 CONVOLUTIONS = """
@@ -94,3 +97,62 @@ def test_it_does_not_tell_what_single_layers_take(model: onnx.ModelProto, tmp_pa
     assert not target.profiles
     with pytest.raises(EnvironmentMissing, match=r"^target tensorrt-rtx does not tell what single layers take$"):
         target.profile(model, target.build(model, tmp_path), {}, 1)
+
+
+def test_its_builds_do_not_differ(model: onnx.ModelProto, tmp_path: Path) -> None:
+    first, second = (TensorrtRtx(compute_capabilities="8.9").build(model, tmp_path / name) for name in "ab")
+    assert first.path != second.path
+    assert first.sha256 == second.sha256
+    assert "builds" not in dict(TensorrtRtx().options)
+
+
+@pytest.mark.skipif(bool(nvidia_device()), reason="there is a GPU here")
+def test_an_engine_is_not_loaded_without_a_driver(model: onnx.ModelProto, tmp_path: Path) -> None:
+    target = TensorrtRtx(compute_capabilities="8.9")
+    engine = target.build(model, tmp_path)
+    hint = r"CUDA driver version is insufficient .*; install NVIDIA's driver, or a newer one$"
+    with pytest.raises(EnvironmentMissing, match=hint), target.runner(engine):
+        pass
+
+
+@dataclass(frozen=True)
+class WithTimings(TensorrtRtx):
+    """Builds as target tensorrt does, with a timing cache; this library writes one, though it is never of use to it."""
+
+    builds: int = 1
+    best: Best = Best.FASTEST
+    compile = Tensorrt.compile
+
+
+@pytest.fixture
+def timings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[WithTimings, Path]:
+    """A target and where its timings will be kept."""
+    monkeypatch.setenv("PRUNEC_CACHE", str(tmp_path / "cache"))
+    target = WithTimings(compute_capabilities="8.9")
+    return target, cache_path("timings", target.identity().key())
+
+
+def test_timings_are_kept_and_given_to_the_next_build(
+    timings: tuple[WithTimings, Path], model: onnx.ModelProto, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    target, cache = timings
+    first = target.build(model, tmp_path / "a")
+    owner, content = target.identity().key().encode(), cache.read_bytes()
+    assert content.startswith(owner)
+    assert len(content) > 150
+    assert target.build(model, tmp_path / "b").sha256 == first.sha256
+    assert cache.read_bytes().startswith(owner)
+    assert caplog.messages == []
+
+
+def test_damaged_timings_are_one_warning_and_the_engine_is_built(
+    timings: tuple[WithTimings, Path], model: onnx.ModelProto, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    target, cache = timings
+    cache.parent.mkdir(parents=True)
+    cache.write_bytes(b"these are no timings")
+    assert target.build(model, tmp_path).path.stat().st_size > 1000
+    assert len(caplog.messages) == 1
+    assert "is damaged or was made elsewhere; a new one is begun" in caplog.messages[0]
+    assert cache.with_name(cache.name + ASIDE_SUFFIX).read_bytes() == b"these are no timings"
+    assert cache.read_bytes().startswith(target.identity().key().encode())

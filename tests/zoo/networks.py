@@ -20,6 +20,10 @@ CLIP = (3, 8, 32, 32)
 CLASSES = 10
 CALIBRATION_BATCH = 4
 
+SILENT = 0.01
+"""The least variance of a channel, relative to its layer's mean: one that is silent on the calibration data would be
+amplified a hundredfold by the BatchNorm of every block it passes, and drown what all others do."""
+
 
 @dataclass(frozen=True)
 class Network:
@@ -107,6 +111,7 @@ def _calibrate(module: nn.Module, example: Tensor) -> None:
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.eval()
         layer.momentum = momentum
+        layer.running_var.clamp_(min=SILENT * float(layer.running_var.mean()))
 
 
 def _torchvision(name: str, shape: tuple[int, ...] = IMAGE, **options: object) -> Network:

@@ -54,6 +54,9 @@ def bench(
         terminal.progress("building and timing")
         engines = [chosen.build(model, Path(folder)) for model in models]
         comparison = compare(chosen, engines[0], engines[1], feeds, protocol=protocol, rng=generator)
+    states = comparison.candidate.gpu
+    if states and states.complaint:
+        terminal.warn(states.complaint)
     if json_output:
         print(comparison.to_json())
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -12,9 +13,12 @@ import typer
 from toolchain.cli.terminal import Terminal
 from toolchain.emit.bundle import replaced
 from toolchain.emit.report import Frozen, TargetFigure
+from toolchain.errors import UsageError
 from toolchain.graph.deployment import bind_model, deployment_binding, parse_input_shapes
 from toolchain.graph.load import load_model
+from toolchain.measure.lock import device_lock
 from toolchain.targets import registry as targets
+from toolchain.targets.contract import Target
 from toolchain.targets.engine import Engine
 
 
@@ -25,6 +29,8 @@ class BuiltFigure(Frozen):
     bytes: int
     sha256: str
     target: TargetFigure
+    builds_ms: tuple[float, ...]
+    """The median latency of each build the engine was chosen from; none where it is the only one."""
 
 
 def build(
@@ -33,6 +39,7 @@ def build(
     target: Annotated[str, typer.Option(help="What the engine is for.")] = "auto",
     target_options: Annotated[str, typer.Option(help="Options of the target, e.g. threads=1.")] = "",
     compute_capability: Annotated[str, typer.Option(help="GPUs to build for, e.g. 8.9,12.0 (tensorrt-rtx).")] = "",
+    builds: Annotated[int, typer.Option(min=1, help="Build so often, keep the fastest (tensorrt).")] = 1,
     input_shapes: Annotated[str, typer.Option(help='Sizes when deployed: "x:[8,3,224,224]".')] = "",
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON alone to stdout.")] = False,
 ) -> None:
@@ -42,20 +49,42 @@ def build(
     if compute_capability:
         options.append(f"compute_capabilities={'+'.join(part.strip() for part in compute_capability.split(','))}")
     chosen = targets.create(target, ",".join(options), for_building=True)
+    if builds > 1:
+        _require_varying(chosen, builds)
+        chosen = targets.create(chosen.name, ",".join([*options, f"builds={builds}"]), for_building=True)
     loaded = load_model(model)
     source = loaded.original
     if chosen.needs_fixed_sizes:
         source = bind_model(source, deployment_binding(source, parse_input_shapes(input_shapes), {}))
-    with terminal.live(), tempfile.TemporaryDirectory(prefix="prunec-") as folder:
+    with (
+        terminal.live(),
+        tempfile.TemporaryDirectory(prefix="prunec-") as folder,
+        device_lock(chosen.identity().device, terminal.progress) if builds > 1 else nullcontext(),
+    ):
         terminal.progress(f"building for {chosen.name}")
         engine = chosen.build(source, Path(folder))
         size = sum(path.stat().st_size for path in engine.files)
+        builds_ms = engine.builds_ms
         _place(engine, output)
     if json_output:
-        figure = BuiltFigure(path=str(output), bytes=size, sha256=engine.sha256, target=TargetFigure.of(chosen))
+        figure = BuiltFigure(
+            path=str(output),
+            bytes=size,
+            sha256=engine.sha256,
+            target=TargetFigure.of(chosen),
+            builds_ms=builds_ms,
+        )
         print(figure.model_dump_json(indent=2))
         return
-    terminal.line(f"{output}: {size:,} bytes for {chosen.name}, sha256 {engine.sha256}; built, not timed")
+    timed = f"kept of builds of {', '.join(f'{ms:.3g}' for ms in builds_ms)} ms" if builds_ms else "built, not timed"
+    terminal.line(f"{output}: {size:,} bytes for {chosen.name}, sha256 {engine.sha256}; {timed}")
+
+
+def _require_varying(target: Target, builds: int) -> None:
+    """Refuse to build the same several times."""
+    if "builds" not in dict(target.options):
+        what = f"--builds {builds}: target {target.name} does not choose kernels by timing, so its builds are all alike"
+        raise UsageError(what, hint="leave --builds out")
 
 
 def _place(engine: Engine, output: Path) -> None:

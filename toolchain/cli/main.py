@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import signal
 import sys
 from types import FrameType
@@ -21,7 +23,7 @@ from toolchain.cli.profile import profile
 from toolchain.cli.schema import schema
 from toolchain.cli.terminal import Terminal
 from toolchain.cli.verify import verify
-from toolchain.errors import ExitCode, Interrupted, PrunecError
+from toolchain.errors import NO_ROOM, ExitCode, Interrupted, NoRoom, PrunecError
 
 app = typer.Typer(
     name="prunec",
@@ -67,21 +69,54 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise Interrupted
 
 
+class _Warnings(logging.Handler):
+    """What modules without a terminal have to say."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        Terminal().warn(record.getMessage())
+
+
 def main() -> None:
     """Run the command line."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
+    logging.getLogger("toolchain").addHandler(_Warnings())
     try:
-        app(prog_name="prunec", args=_arguments(sys.argv[1:]))
+        _run()
     except PrunecError as error:
         Terminal().error(str(error))
         sys.exit(error.exit_code)
     except Interrupted:
         Terminal().error("interrupted")
         sys.exit(ExitCode.INTERRUPTED)
-    except Exception as error:  # noqa: BLE001  the last resort: a defect of this tool, told in one line
-        _report_defect(error)
-        sys.exit(ExitCode.INTERNAL)
+    except Exception as error:  # noqa: BLE001  the last resort, told in one line
+        sys.exit(_report_unforeseen(error))
+
+
+def _run() -> None:
+    """Run the command; what it printed has arrived when its exit code says so."""
+    try:
+        app(prog_name="prunec", args=_arguments(sys.argv[1:]))
+    finally:
+        try:
+            sys.stdout.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's end tries again
+            raise
+
+
+def _report_unforeseen(error: Exception) -> ExitCode:
+    """Say that a disk is full, which any write may find, or that this is a defect of this tool.
+
+    Nothing is said where what reads the output has gone.
+    """
+    if isinstance(error, BrokenPipeError):
+        return ExitCode.INTERNAL
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        Terminal().error(str(NoRoom(str(error.strerror).lower())))
+        return NoRoom.exit_code
+    _report_defect(error)
+    return ExitCode.INTERNAL
 
 
 def _report_defect(error: Exception) -> None:

@@ -24,7 +24,7 @@ def list_entries() -> None:
     terminal = Terminal()
     with _open(terminal) as own:
         entries = own.entries()
-    headings = ("target", "device", "runtime", "precision", "what", "median", "samples", "measured at")
+    headings = ("target", "device", "runtime", "precision", "what", "median", "samples", "waiting", "measured at")
     terminal.table(headings, map(_row, entries), title=f"{len(entries)} latencies in {default_path()}")
 
 
@@ -83,5 +83,6 @@ def _row(entry: Entry) -> tuple[str, ...]:
         str(entry.signature),
         f"{latency.median_ms:.3g} ms{'' if latency.measured else ', modelled'}",
         str(len(latency.samples_ms)),
+        "unknown" if entry.waiting_share is None else f"{100 * entry.waiting_share:.0f} %",
         f"{entry.created_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
     )

@@ -1,13 +1,13 @@
 """The bundle: the output directory, whole or absent.
 
-Everything is written into a temporary sibling, flushed, and renamed into place; a bundle that was there before
-survives every failure up to that rename.
+Everything is written into a temporary sibling, flushed, and changes places with the bundle that was there before, in
+one step: whatever happens, and whenever, either the one or the other is there, whole.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,11 +17,14 @@ import onnx
 
 from toolchain.errors import UsageError
 from toolchain.graph.hashing import file_sha256
+from toolchain.scratch import scratch_folder
 
 CHECKSUMS = "SHA256SUMS"
 REPORT = "report.json"
 MANIFEST = "manifest.json"
 EXTERNAL_DATA_BYTES = onnx.checker.MAXIMUM_PROTOBUF - (1 << 20)
+RELATIVE_TO_HERE, EXCHANGE = -100, 2
+"""Linux's AT_FDCWD and RENAME_EXCHANGE."""
 
 
 def check_output(directory: Path) -> None:
@@ -47,15 +50,12 @@ def new_bundle(directory: Path) -> Iterator[Path]:
     parent = directory.absolute().parent
     with _reporting(directory):
         parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(dir=parent, prefix=f".{directory.name}-"))
-        try:
+        with scratch_folder(f".{directory.name}.prunec-", parent) as scratch:
             content = scratch / "new"
             content.mkdir()
             yield content
             _flush(content.rglob("*"))
             _replace(directory, content, scratch / "old")
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def write_checksums(directory: Path) -> None:
@@ -81,8 +81,14 @@ def save_model(model: onnx.ModelProto, path: Path) -> None:
 
 
 def _replace(directory: Path, content: Path, old: Path) -> None:
-    """Rename `content` to `directory`; what was there comes back if that fails."""
+    """Rename `content` to `directory`.
+
+    What was there changes places with it. Where the system cannot do that in one step, what was there is renamed
+    first, and comes back if the second step fails.
+    """
     if directory.exists():
+        if _exchange(content, directory):
+            return
         directory.rename(old)
     try:
         content.rename(directory)
@@ -92,10 +98,25 @@ def _replace(directory: Path, content: Path, old: Path) -> None:
         raise
 
 
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two paths change places at once; tell whether this system and file system can (Linux's renameat2)."""
+    call = getattr(ctypes.CDLL(None), "renameat2", None)
+    if call is None:
+        return False
+    paths = os.fsencode(one), os.fsencode(other)
+    return bool(call(RELATIVE_TO_HERE, paths[0], RELATIVE_TO_HERE, paths[1], EXCHANGE) == 0)
+
+
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
-    """Give a temporary file to write; when the block ends without an error it takes the place of `path`."""
+    """Give a temporary file to write; when the block ends without an error it takes the place of `path`.
+
+    A device or a pipe, such as /dev/stdout, is given as it is.
+    """
     with _reporting(path):
+        if path.exists() and not path.is_file():
+            yield path
+            return
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             temporary.touch(exist_ok=False)

@@ -180,6 +180,7 @@ def _add_engine(engine: Engine, target: Target, folder: Path, *, timed: bool) ->
         model_sha256=engine.model_sha256,
         target=TargetFigure.of(target),
         timed=timed,
+        builds_ms=engine.builds_ms,
     )
 
 

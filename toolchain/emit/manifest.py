@@ -38,6 +38,8 @@ class EngineEntry(Frozen):
     """Content hash of the model it was built from: model.onnx, its symbolic sizes fixed where the target needs that."""
     target: TargetFigure
     timed: bool
+    builds_ms: tuple[float, ...] = ()
+    """The median latency of each build it was chosen from; none where it is the only one."""
 
 
 class Transform(StrEnum):

@@ -14,13 +14,16 @@ import onnx
 from toolchain.errors import ModelError
 from toolchain.graph.facts import Binding, Fact, bind_symbols, infer_facts
 from toolchain.graph.index import GraphIndex, Use
-from toolchain.graph.labels import KEPT, LabelArray, Labels, Reason, Role, varying_axes, wide_axes
+from toolchain.graph.labels import KEPT, LabelArray, Labels, Reason, Role, is_line, varying_axes, wide_axes
 from toolchain.graph.limits import check_elements
 from toolchain.graph.resolution import Resolution
 from toolchain.graph.rule import NodeView, Rule
 from toolchain.graph.size_use import resolve_counted_channels
 
 UnitArray = npt.NDArray[np.int64]
+
+CLASS_BITS = 62
+"""What fits a signed 64-bit number."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +95,7 @@ class Analysis:
 
     def view(self, node_index: int) -> NodeView:
         """Return what a rule sees of a node."""
-        return NodeView(self.index, self.index.nodes[node_index], node_index, self.labels)
+        return NodeView(self.index, node_index, self.labels)
 
 
 def rule_table(rules: Sequence[type[Rule]]) -> dict[str, Rule]:
@@ -112,8 +115,8 @@ def analyse(model: onnx.ModelProto, rules: Mapping[str, Rule], *, binding: Bindi
         check_elements(f"tensor '{name}'", fact.shape or ())
     labels = Labels(facts)
     read = index.uses.keys() | {output.name for output in index.outputs}
-    for number, node in enumerate(index.nodes):
-        _label_node(NodeView(index, node, number, labels), rules, read)
+    for number in range(len(index.nodes)):
+        _label_node(NodeView(index, number, labels), rules, read)
     _label_outputs(index, labels)
     resolution = resolve_counted_channels(index, facts, labels)
     places = _Places(resolution)
@@ -129,17 +132,18 @@ def _label_outputs(index: GraphIndex, labels: Labels) -> None:
     for name in outputs:
         labels.freeze_tensor(name, Reason(f"graph output '{name}'", "its size is part of the interface"))
     for parameter, uses in labels.uses.items():
-        uses.update(index.uses[parameter])
+        if len(index.uses[parameter]) > 1:
+            uses.update(index.uses[parameter])
         if parameter in outputs:
             uses.add(Use(len(index.nodes), 0))
 
 
 def _label_node(view: NodeView, rules: Mapping[str, Rule], read: Set[str]) -> None:
     """Ask the op's rule, where there is one and it knows all shapes; `read` names every tensor that something reads."""
-    node = view.node
+    node, facts = view.node, view.labels.facts
     rule = rules.get(node.op_type) if node.domain in ("", "ai.onnx") else None
-    needed = (*node.input, *(name for name in node.output if name in read))
-    unknown = [name for name in needed if name and view.labels.fact(name).shape is None]
+    needed = [name for name in view.inputs if name] + [name for name in view.outputs if name in read]
+    unknown = [name for name in needed if name not in facts or facts[name].shape is None]
     captured = view.index.captures.get(view.node_index, frozenset())
     if rule is not None and not unknown and not captured:
         _apply(rule, view)
@@ -162,30 +166,51 @@ def _apply(rule: Rule, view: NodeView) -> None:
 
 
 class _Places:
-    """Finds the axis along which units lie in label tensors; most of these carry what another one does."""
+    """Finds the axis along which units lie in label tensors, which must live as long; many are one and the same.
+
+    Equal units are one array, so that those who group them may go by identity.
+    """
 
     def __init__(self, resolution: Resolution) -> None:
         self._resolution = resolution
-        self._found: dict[tuple[object, ...], Axis | None] = {}
+        self._found: dict[int, Axis | None] = {}
+        self._of_labels: dict[int | bytes, UnitArray | None] = {}
+        self._distinct: dict[bytes, UnitArray] = {}
 
     def of(self, labels: LabelArray) -> Axis | None:
         """Return the axis and its units; None where there are none."""
-        key = (labels.shape, labels.tobytes())
+        key = id(labels)
         if key not in self._found:
-            self._found[key] = self._find(labels)
+            self._found[key] = self._in_line(labels) if is_line(labels) else self._find(labels)
         return self._found[key]
+
+    def _in_line(self, labels: LabelArray) -> Axis | None:
+        content = _content(labels)
+        if content not in self._of_labels:
+            units = self._resolution.units(labels.reshape(-1))
+            self._of_labels[content] = self._one(units) if units.any() else None
+        found = self._of_labels[content]
+        axis = labels.shape.index(labels.size) if labels.size > 1 else max(0, min(1, labels.ndim - 1))
+        return None if found is None else Axis(axis, found)
 
     def _find(self, labels: LabelArray) -> Axis | None:
         """Take the one axis of removable units, else of frozen ones, else a wide one."""
-        units = np.atleast_1d(self._resolution.units(labels))
+        units = self._resolution.units(labels)
         if not units.any():
             return None
-        wide = wide_axes(units)
-        if len(wide) == 1:
-            return Axis(wide[0], units.reshape(-1))
         varying = varying_axes(self._resolution.removable(labels)) or varying_axes(units)
-        axis = (varying or wide or [min(1, units.ndim - 1)])[0]
-        return Axis(axis, np.moveaxis(units, axis, 0).reshape(units.shape[axis], -1)[:, 0])
+        axis = (varying or wide_axes(units))[0]
+        return Axis(axis, self._one(np.moveaxis(units, axis, 0).reshape(units.shape[axis], -1)[:, 0]))
+
+    def _one(self, units: UnitArray) -> UnitArray:
+        return self._distinct.setdefault(units.tobytes(), units)
+
+
+def _content(labels: LabelArray) -> int | bytes:
+    """Return what only labels with the same values in the same order share: the array they are a view of, or them."""
+    owner = labels if labels.base is None else labels.base
+    whole = owner.size == labels.size and labels.flags.c_contiguous and owner.flags.c_contiguous
+    return id(owner) if whole else labels.tobytes()
 
 
 def _parameter_sites(labels: Labels, places: _Places) -> tuple[ParameterSite, ...]:
@@ -201,12 +226,12 @@ def _groups(
 ) -> tuple[Group, ...]:
     """Collect units with the same places; order units and groups by the first parameter that holds them."""
     places = [*(site.units for site in sites), *(axis.units for axis in tensors.values())]
-    distinct = {units.tobytes(): units for units in places}  # most tensors carry what another one does
+    distinct = {id(units): units for units in places}  # most tensors carry what another one does
     classes = _classes(distinct.values(), resolution)
-    held = {key: set(classes[units[units != KEPT]].tolist()) for key, units in distinct.items()}
+    held = {key: _classes_among(classes, units) for key, units in distinct.items()}
     holders: dict[int, list[ParameterSite]] = defaultdict(list)
     for site in sites:
-        for found in held[site.units.tobytes()]:
+        for found in held[id(site.units)]:
             holders[found].append(site)
     names: dict[str, int] = defaultdict(int)
     return tuple(
@@ -220,34 +245,48 @@ def _members(classes: UnitArray, order: UnitArray) -> list[UnitArray]:
     """Return the units of each class in order, the classes ordered by their first units."""
     if not order.size:
         return []
-    _, first, inverse = np.unique(classes[order], return_index=True, return_inverse=True)
-    leaders = first[inverse]  # for each unit, where its class begins
-    together = np.argsort(leaders, kind="stable")
-    return np.split(order[together], np.flatnonzero(np.diff(leaders[together])) + 1)
+    members: dict[int, list[UnitArray]] = defaultdict(list)
+    for run in np.split(order, np.flatnonzero(np.diff(classes[order])) + 1):
+        members[int(classes[run[0]])].append(run)
+    return [np.concatenate(runs) for runs in members.values()]
 
 
 def _classes(places: Iterable[UnitArray], resolution: Resolution) -> UnitArray:
-    """Return a class for each unit, the same where units are in the same places and are frozen or removable alike."""
+    """Return a class for each unit, the same where units are in the same places and are frozen or removable alike.
+
+    Each place is a bit of its units' classes; where bits run out, the classes so far are numbered.
+    """
     classes = np.zeros(resolution.count, np.int64)
     classes[list(resolution.reasons)] = 1
-    following = 2
+    bits = 1
     for units in places:
-        here = units[units != KEPT]
-        _, refined = np.unique(classes[here], return_inverse=True)
-        classes[here] = following + refined
-        following += len(here)
+        if bits == CLASS_BITS:
+            _, classes = np.unique(classes, return_inverse=True)
+            bits = resolution.count.bit_length()
+        classes[units] |= 1 << bits
+        bits += 1
     return classes
+
+
+def _classes_among(classes: UnitArray, units: UnitArray) -> set[int]:
+    found = classes[units]
+    if (found == found[0]).all():  # nearly always
+        return {int(found[0])}
+    return set(found[units != KEPT].tolist())
 
 
 def _order(sites: Sequence[ParameterSite], count: int) -> UnitArray:
     """Return all units but 0, ordered by the first producing site that holds them and their position there."""
     number = np.full(count, len(sites))
     position = np.arange(count)
-    for i in reversed(range(len(sites))):
-        if sites[i].role is not Role.CONSUMES:
-            backwards = sites[i].units[::-1]  # of equal indices the last assignment stays: the first position
-            number[backwards], position[backwards] = i, np.arange(len(backwards))[::-1]
-    ordered = np.lexsort((position, number))
+    first: dict[int, tuple[int, UnitArray]] = {}
+    for i, site in enumerate(sites):
+        if site.role is not Role.CONSUMES:
+            first.setdefault(id(site.units), (i, site.units))
+    for i, units in reversed(first.values()):
+        backwards = units[::-1]  # of equal indices the last assignment stays: the first position
+        number[backwards], position[backwards] = i, np.arange(len(backwards))[::-1]
+    ordered = np.argsort(number * (count + position.max()) + position, kind="stable")
     real: UnitArray = ordered[ordered != KEPT]
     return real
 

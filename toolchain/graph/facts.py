@@ -8,7 +8,7 @@ the Reshape is reached.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -21,7 +21,7 @@ from onnx.checker import ValidationError
 
 from toolchain.errors import ModelError, UsageError
 from toolchain.graph.evaluation import Evaluator
-from toolchain.graph.index import GraphIndex, describe, subgraphs
+from toolchain.graph.index import GraphIndex, describe, has_subgraphs
 from toolchain.graph.whole_graph import infer_types
 
 SMALL_ELEMENTS = 4096
@@ -103,7 +103,8 @@ class FactWalk:
     def look_ahead(self) -> None:
         """Infer the types of the whole graph at once, which is valid while no constant is changed."""
         types = {item.name: _tensor_type(self.facts[item.name]) for item in self.index.inputs}
-        self._ahead = {name: _type_fact(proto) for name, proto in infer_types(self.index.model, types).items()}
+        found = {name: _type_fact(proto) for name, proto in infer_types(self.index, types).items()}
+        self._ahead = {name: fact for name, fact in found.items() if fact.shape is not None}
 
     def set_constant(self, name: str, tensor: onnx.TensorProto) -> None:
         """Record an initialiser; its value is kept where it is small."""
@@ -113,13 +114,20 @@ class FactWalk:
 
     def visit(self, node: onnx.NodeProto) -> None:
         """Derive the facts of the node's outputs from those of its inputs."""
-        names = [name for name in node.output if name]
-        if all(self._ahead.get(name, UNKNOWN).shape is not None for name in names):
-            self.facts.update((name, self._ahead[name]) for name in names)
+        self._visit(node, tuple(node.input), tuple(filter(None, node.output)))
+
+    def visit_all(self) -> None:
+        """Visit the nodes of the index in order."""
+        for node, read, made in zip(self.index.nodes, self.index.node_inputs, self.index.node_outputs, strict=True):
+            self._visit(node, read, made if all(made) else tuple(filter(None, made)))
+
+    def _visit(self, node: onnx.NodeProto, read: Sequence[str], made: Sequence[str]) -> None:
+        if all(name in self._ahead for name in made):
+            self.facts.update([(name, self._ahead[name]) for name in made])
         else:
             inferred = self._infer(node)
-            self.facts.update((name, inferred.get(name) or self._declared_fact(name)) for name in names)
-        for name, value in self._evaluate(node).items():
+            self.facts.update((name, inferred.get(name) or self._declared_fact(name)) for name in made)
+        for name, value in self._evaluate(node, read, made).items():
             self.facts[name] = Fact(onnx.helper.np_dtype_to_tensor_dtype(value.dtype), value.shape, value)
 
     def _declared_fact(self, name: str) -> Fact:
@@ -127,7 +135,7 @@ class FactWalk:
 
     def _infer(self, node: onnx.NodeProto) -> dict[str, Fact]:
         known = {name: self.facts.get(name, UNKNOWN) for name in node.input if name}
-        if any(fact.dtype == onnx.TensorProto.UNDEFINED for fact in known.values()) or any(subgraphs(node)):
+        if any(fact.dtype == onnx.TensorProto.UNDEFINED for fact in known.values()) or has_subgraphs(node):
             return {}
         try:
             schema = defs.get_schema(node.op_type, self.index.opset, node.domain)
@@ -153,16 +161,14 @@ class FactWalk:
             found[node.output[0]] = Fact(known[node.input[0]].dtype, known[node.input[0]].shape)
         return found
 
-    def _evaluate(self, node: onnx.NodeProto) -> dict[str, Array]:
-        if node.op_type == "Shape" and not node.domain:
-            return self._shape_value(node)
-        known = {name: self.facts.get(name, UNKNOWN) for name in node.input if name}
-        if not node.input or any(fact.content is None for fact in known.values()) or any(subgraphs(node)):
+    def _evaluate(self, node: onnx.NodeProto, read: Sequence[str], made: Sequence[str]) -> dict[str, Array]:
+        known = {name: self.facts.get(name, UNKNOWN) for name in read if name}
+        if any(fact.content is None for fact in known.values()):
+            return self._shape_value(node) if node.op_type == "Shape" and not node.domain else {}
+        sizes = [self.facts[name].shape for name in made]
+        if not read or any(shape is None or prod(shape) > SMALL_ELEMENTS for shape in sizes):
             return {}
-        sizes = [self.facts[name].shape for name in node.output if name]
-        if any(shape is None or prod(shape) > SMALL_ELEMENTS for shape in sizes):
-            return {}
-        if node.domain not in ("", "ai.onnx") or node.op_type in NON_DETERMINISTIC:
+        if node.domain not in ("", "ai.onnx") or node.op_type in NON_DETERMINISTIC or has_subgraphs(node):
             return {}
         return self._evaluator.run(node, {name: fact.value for name, fact in known.items() if fact.value is not None})
 
@@ -179,8 +185,7 @@ def infer_facts(index: GraphIndex, binding: Binding) -> dict[str, Fact]:
     """Walk the whole graph once and return the facts of all its tensors."""
     walk = FactWalk(index, binding)
     walk.look_ahead()
-    for node in index.nodes:
-        walk.visit(node)
+    walk.visit_all()
     return walk.facts
 
 
@@ -204,9 +209,11 @@ def _type_fact(proto: onnx.TypeProto) -> Fact:
     tensor = proto.tensor_type
     if not proto.HasField("tensor_type"):
         return UNKNOWN
-    known = tensor.HasField("shape") and all(dim.HasField("dim_value") for dim in tensor.shape.dim)
-    shape = tuple(dim.dim_value for dim in tensor.shape.dim) if known else None
-    return Fact(tensor.elem_type, shape)
+    dims = tensor.shape.dim
+    shape = tuple([dim.dim_value for dim in dims])
+    unset = 0 in shape and not all(dim.HasField("dim_value") for dim in dims)
+    known = not unset and (shape or tensor.HasField("shape"))
+    return Fact(tensor.elem_type, shape if known else None)
 
 
 def _tensor_type(fact: Fact) -> onnx.TypeProto:

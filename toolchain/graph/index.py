@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +14,10 @@ from onnx import numpy_helper
 
 AttributeValue = int | float | str | bytes | list[int] | list[float] | list[str] | onnx.TensorProto | None
 
+GRAPH_TYPES = frozenset({onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS})
 
-@dataclass(frozen=True)
-class Use:
+
+class Use(NamedTuple):
     """One place where a tensor is read; `input_index` is -1 when a subgraph of the node captures it."""
 
     node_index: int
@@ -51,6 +52,11 @@ def describe(node: onnx.NodeProto) -> str:
     domain = f"{node.domain}::" if node.domain else ""
     name = node.name or (f"-> {node.output[0]}" if node.output else "?")
     return f"{domain}{node.op_type} '{name}'"
+
+
+def has_subgraphs(node: onnx.NodeProto) -> bool:
+    """Tell whether a node carries graphs: control flow, mostly."""
+    return not GRAPH_TYPES.isdisjoint([item.type for item in node.attribute])
 
 
 def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
@@ -94,26 +100,38 @@ class GraphIndex:
         return next((item.version for item in self.model.opset_import if item.domain in ("", "ai.onnx")), 1)
 
     @cached_property
+    def node_inputs(self) -> tuple[tuple[str, ...], ...]:
+        """The names that each node reads; empty where an input is left out."""
+        return tuple(tuple(node.input) for node in self.nodes)
+
+    @cached_property
+    def node_outputs(self) -> tuple[tuple[str, ...], ...]:
+        """The names that each node makes; empty where an output is left out."""
+        return tuple(tuple(node.output) for node in self.nodes)
+
+    @cached_property
     def producers(self) -> dict[str, int]:
         """Tensor name to the index of the node that makes it."""
-        return {name: i for i, node in enumerate(self.nodes) for name in node.output if name}
+        return {name: i for i, names in enumerate(self.node_outputs) for name in names if name}
 
     @cached_property
     def uses(self) -> dict[str, list[Use]]:
         """Tensor name to every place that reads it, in the graph's order."""
         found: dict[str, list[Use]] = defaultdict(list)
-        for i, node in enumerate(self.nodes):
-            for j, name in enumerate(node.input):
+        for i, names in enumerate(self.node_inputs):
+            for j, name in enumerate(names):
                 if name:
                     found[name].append(Use(i, j))
-            for name in sorted(self.captures.get(i, ())):
-                found[name].append(Use(i, -1))
+            if i in self.captures:
+                for name in sorted(self.captures[i]):
+                    found[name].append(Use(i, -1))
         return found
 
     @cached_property
     def captures(self) -> dict[int, frozenset[str]]:
         """Index of each node with subgraphs to the names that these read from around them."""
-        return {i: frozenset(captured_names(node)) for i, node in enumerate(self.nodes) if any(subgraphs(node))}
+        holders = (i for i, node in enumerate(self.nodes) if has_subgraphs(node))
+        return {i: frozenset(captured_names(self.nodes[i])) for i in holders}
 
     def array(self, name: str) -> npt.NDArray[np.generic]:
         """Return the value of an initialiser; do not write to it."""

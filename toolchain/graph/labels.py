@@ -15,8 +15,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -35,8 +35,7 @@ MAX_FRESH = 1 << 24
 """Channels of one axis; the widest layers published have some thousand, their flattened inputs a million."""
 
 
-@dataclass(frozen=True)
-class Reason:
+class Reason(NamedTuple):
     """Why units are frozen: the node (or graph output) that decides it, and what about it does."""
 
     where: str
@@ -54,8 +53,7 @@ class Role(Enum):
     SCALES = "scales"
 
 
-@dataclass(frozen=True, eq=False)
-class Site:
+class Site(NamedTuple):
     """Labels along one axis of a parameter, at one use of it; `labels` has the parameter's rank."""
 
     parameter: str
@@ -71,12 +69,19 @@ def along(labels: Sequence[int] | LabelArray, axis: int, rank: int) -> LabelArra
     return np.asarray(labels, dtype=np.int64).reshape(shape)
 
 
+def is_line(labels: LabelArray) -> bool:
+    """Tell whether at most one axis has more than one position, as with nearly all label tensors."""
+    return labels.size == 1 or labels.size in labels.shape
+
+
 def varying_axes(labels: LabelArray) -> list[int]:
     """Return the axes along which the labels are not all the same."""
-    wide = wide_axes(labels)
-    if len(wide) == 1 and labels.size and labels.item(0) != labels.item(-1):
-        return wide  # nearly always: one look at both ends tells
-    return [axis for axis in wide if (labels != labels.take([0], axis)).any()]
+    size = labels.size
+    if size == 1:
+        return []
+    if size and is_line(labels) and labels.item(0) != labels.item(-1):
+        return [labels.shape.index(size)]  # nearly always: one look at both ends tells
+    return [axis for axis in wide_axes(labels) if (labels != labels.take([0], axis)).any()]
 
 
 def wide_axes(labels: LabelArray) -> list[int]:
@@ -108,7 +113,8 @@ class Labels:
     def assign(self, name: str, labels: LabelArray) -> None:
         """Give a tensor its labels; axes along which they do not vary are stored with size 1."""
         if name:
-            self.tensors[name] = _squash(labels, set(wide_axes(labels)).difference(varying_axes(labels)))
+            varying = varying_axes(labels)
+            self.tensors[name] = _squash(labels, (axis for axis in range(labels.ndim) if axis not in varying))
 
     def fresh(self, count: int) -> LabelArray:
         """Return new labels, all different."""
@@ -123,6 +129,8 @@ class Labels:
 
         A label that meets 0 is frozen for the given reason: the other side cannot be removed with it.
         """
+        if left is right:
+            return
         if left.shape != right.shape:
             try:
                 left, right = np.broadcast_arrays(left, right)
@@ -133,8 +141,10 @@ class Labels:
             return
         a, b = left[different], right[different]
         fixed = (a == KEPT) | (b == KEPT)
-        self.freeze(np.maximum(a, b)[fixed], reason)
-        self._edges.append((a[~fixed], b[~fixed]))
+        if fixed.any():
+            self.freeze(np.maximum(a, b)[fixed], reason)
+            a, b = a[~fixed], b[~fixed]
+        self._edges.append((a, b))
 
     def freeze(self, labels: LabelArray, reason: Reason) -> None:
         """Keep these units, and remember why."""
@@ -168,8 +178,9 @@ class Labels:
 
         Raises ModelError where the use has another number of axes than the parameter: the node cannot be run.
         """
-        rank = self.fact(parameter).rank
-        if rank != labels.ndim:
+        shape = self.facts.get(parameter, UNKNOWN).shape
+        if shape is None or len(shape) != labels.ndim:
+            rank = self.fact(parameter).rank
             raise ModelError(f"parameter '{parameter}' has {rank} axes where a node reads it as having {labels.ndim}")
         self.uses[parameter].add(use)
         self.sites.append(Site(parameter, use, role, labels))
@@ -186,7 +197,15 @@ class Labels:
         return np.concatenate(lefts), np.concatenate(rights)
 
 
+def spread(labels: LabelArray, count: int) -> LabelArray:
+    """Return the labels along the one axis that they may vary along as a vector of this length."""
+    vector = labels.reshape(-1)
+    return vector if vector.size == count else np.broadcast_to(vector, (count,))
+
+
 def _squash(labels: LabelArray, axes: Iterable[int]) -> LabelArray:
+    if labels.size == 1:
+        return labels
     for axis in axes:
         if labels.shape[axis] > 1:
             labels = labels.take([0], axis)

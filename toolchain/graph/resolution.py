@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from toolchain.graph.labels import KEPT, LabelArray, Labels, Reason, Site, varying_axes, wide_axes
+from toolchain.graph.labels import KEPT, LabelArray, Labels, Reason, Site, is_line, varying_axes
 
 BOX = Reason("layout", "its channels are spread over several axes of a reshaped tensor together with fixed ones")
 
@@ -23,7 +23,7 @@ class Resolution:
     def __init__(self, labels: Labels) -> None:
         self._labels = labels
         self._parameter_unions()
-        self._boxes = [labels for labels in self._arrays() if len(wide_axes(labels)) > 1]
+        self._boxes = [labels for labels in self._arrays() if not is_line(labels)]
         self._renew()
         while self._enforce_boxes():
             self._renew()
@@ -46,14 +46,10 @@ class Resolution:
             self._frozen[self._unit_of[chosen]] = True
 
     def _components(self) -> LabelArray:
-        left, right = self._labels.edges()
-        size = self._labels.count
-        component = _components_of(left, right, size)
-        first = np.zeros(component.max() + 1, np.int64)
-        first[component[::-1]] = np.arange(size)[::-1]  # of equal indices the last assignment stays: the first label
-        unit = np.empty_like(first)
-        unit[np.argsort(first)] = np.arange(len(first))
-        return unit[component]
+        first = _components_of(*self._labels.edges(), self._labels.count)
+        number = np.cumsum(first == np.arange(len(first))) - 1
+        units: LabelArray = number[first]
+        return units
 
     def _arrays(self) -> Iterable[LabelArray]:
         yield from self._labels.tensors.values()
@@ -114,9 +110,20 @@ class Resolution:
 
 
 def _components_of(left: LabelArray, right: LabelArray, size: int) -> LabelArray:
-    """Number the connected components of a graph of edges left-right; return each vertex's number."""
-    from scipy.sparse import coo_array  # takes as long to load as the rest of the command line
-    from scipy.sparse.csgraph import connected_components
+    """Return for each vertex the first one of its connected component in a graph of edges left-right.
 
-    graph = coo_array((np.ones(len(left), np.int8), (left, right)), shape=(size, size))
-    return connected_components(graph, directed=False)[1].astype(np.int64)
+    1. Every vertex is a root: it points at itself.
+    2. Of the roots of an edge's two ends the larger one is made to point at the smaller one, of several the smallest.
+    3. Every vertex comes to point at its root (pointers are doubled); repeat from 2 while an edge has two roots.
+
+    (Shiloach and Vishkin, "An O(log n) parallel connectivity algorithm", 1982; there a root takes any neighbour.)
+    """
+    parent = np.arange(size)
+    here, there = parent[left], parent[right]
+    while np.any(apart := here != there):
+        left, right, here, there = left[apart], right[apart], here[apart], there[apart]
+        np.minimum.at(parent, np.maximum(here, there), np.minimum(here, there))
+        while np.any((further := parent[parent]) != parent):
+            parent = further
+        here, there = parent[left], parent[right]
+    return parent

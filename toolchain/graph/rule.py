@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 
-from toolchain.graph.facts import Fact
+from toolchain.graph.facts import UNKNOWN, Fact
 from toolchain.graph.index import GraphIndex, Use, describe, int_attribute, ints_attribute
 from toolchain.graph.labels import LabelArray, Labels, Reason, Role
 
@@ -24,16 +21,23 @@ Array = npt.NDArray[Any]
 IndexArray = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, eq=False)
 class NodeView:
-    """One node with what is known around it; everything a rule may ask."""
+    """One node with what is known around it; everything a rule may ask.
 
-    index: GraphIndex
-    node: onnx.NodeProto
-    node_index: int
-    labels: Labels
+    `inputs` and `outputs` are names, empty where one is left out.
+    """
 
-    @cached_property
+    __slots__ = ("index", "inputs", "labels", "node", "node_index", "outputs")
+
+    def __init__(self, index: GraphIndex, node_index: int, labels: Labels) -> None:
+        self.index = index
+        self.node_index = node_index
+        self.labels = labels
+        self.node = index.nodes[node_index]
+        self.inputs = index.node_inputs[node_index]
+        self.outputs = index.node_outputs[node_index]
+
+    @property
     def where(self) -> str:
         """The node's name for messages."""
         return describe(self.node)
@@ -42,22 +46,17 @@ class NodeView:
         """Make a reason that names this node."""
         return Reason(self.where, why)
 
-    @cached_property
-    def inputs(self) -> tuple[str, ...]:
-        """The names of the inputs; empty where one is left out."""
-        return tuple(self.node.input)
-
     def input_name(self, position: int) -> str:
         """Return an input's name; empty when it is left out."""
         return self.inputs[position] if position < len(self.inputs) else ""
 
     def input_shape(self, position: int) -> tuple[int, ...]:
         """Return an input's shape."""
-        return self.labels.fact(self.input_name(position)).shape or ()
+        return self.fact(position).shape or ()
 
     def output_shape(self, position: int = 0) -> tuple[int, ...]:
         """Return an output's shape."""
-        return self.labels.fact(self.node.output[position]).shape or ()
+        return self.labels.fact(self.outputs[position]).shape or ()
 
     def input_labels(self, position: int) -> LabelArray:
         """Return an input's labels."""
@@ -65,7 +64,7 @@ class NodeView:
 
     def fact(self, position: int) -> Fact:
         """Return what is known of an input."""
-        return self.labels.fact(self.input_name(position))
+        return self.labels.facts.get(self.inputs[position], UNKNOWN) if position < len(self.inputs) else UNKNOWN
 
     def is_parameter(self, position: int) -> bool:
         """Tell whether an input is an initialiser, whose size surgery can change."""
@@ -89,8 +88,13 @@ class NodeView:
 
     def assign(self, labels: LabelArray, position: int = 0) -> None:
         """Give an output its labels."""
-        if position < len(self.node.output):
-            self.labels.assign(self.node.output[position], labels)
+        if position < len(self.outputs):
+            self.labels.assign(self.outputs[position], labels)
+
+    def pass_on(self, position: int) -> None:
+        """Give every output the labels of an input that has the same axes."""
+        labels = self.input_labels(position)
+        self.labels.tensors.update((name, labels) for name in self.outputs if name)
 
     def site(self, position: int, role: Role, labels: LabelArray) -> None:
         """Record the labels that a parameter carries at this use."""
@@ -100,9 +104,17 @@ class NodeView:
         """Record that this use leaves a parameter's size alone."""
         self.labels.plain_use(self.input_name(position), Use(self.node_index, position))
 
+    def hold_all_but(self, axis: int, why: str) -> LabelArray:
+        """Hold every axis of the first input but this one, and return its labels."""
+        labels = self.input_labels(0)
+        if labels.shape[axis] == labels.size:  # nearly always
+            return labels
+        others = [other for other in range(labels.ndim) if other != axis]
+        return self.labels.hold(labels, others, self.reason(why))
+
     def freeze_inputs(self, why: str) -> None:
         """Freeze every unit that reaches this node."""
-        for name in self.node.input:
+        for name in self.inputs:
             self.labels.freeze_tensor(name, self.reason(why))
 
 

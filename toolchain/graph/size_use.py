@@ -32,6 +32,8 @@ SIZE_OPERANDS = {
     "Tile": {1},
 }
 
+COUNTING_OPS = frozenset({"Shape", "Size"})
+
 PERTURBATION = 1009  # a prime, so that the usual divisions and remainders notice it
 
 
@@ -42,6 +44,8 @@ def resolve_counted_channels(index: GraphIndex, facts: Mapping[str, Fact], label
     whole heads go) is never removed from. Freezing can only take away from that, so that one walk is enough.
     """
     resolution = Resolution(labels)
+    if not any(node.op_type in COUNTING_OPS for node in index.nodes):
+        return resolution
     walk = _Walk(index.model, facts, labels, resolution)
     for number, node in enumerate(index.nodes):
         walk.visit(node, index.captures.get(number, frozenset()))
@@ -65,7 +69,7 @@ class _Walk:
         self._counted: dict[str, set[str]] = {}
 
     def visit(self, node: onnx.NodeProto, captured: Set[str]) -> None:
-        if node.op_type in ("Shape", "Size") and not node.domain:
+        if node.op_type in COUNTING_OPS and not node.domain:
             self._start(node)
             return
         if not self._counted:

@@ -34,13 +34,14 @@ _LINE = TypeAdapter(tuple[str, str])
 
 
 class Journal:
-    """Measurements by key; `reused` counts those that were not made again."""
+    """Measurements by key; `reused` counts those of an earlier run that were not made again."""
 
     def __init__(self, path: Path | None) -> None:
         """Read what is there; None keeps nothing."""
         self._path = path
         self._found = _read(path) if path else {}
-        self.reused = 0
+        self._earlier = frozenset(self._found)
+        self._reused: set[str] = set()
 
     @classmethod
     def at(cls, folder: Path, *parts: str) -> Self:
@@ -48,10 +49,15 @@ class Journal:
         folder.mkdir(parents=True, exist_ok=True)
         return cls(folder / f"{key_of(*parts)}.jsonl")
 
+    @property
+    def reused(self) -> int:
+        """How many measurements of an earlier run were taken."""
+        return len(self._reused)
+
     def remember(self, key: str, kind: type[Measured], make: Callable[[], Measured]) -> Measured:
         """Return the measurement of this key; make and write it down if it is not there."""
         if key in self._found:
-            self.reused += 1
+            self._reused |= {key} & self._earlier
             return kind.from_json(self._found[key])  # type: ignore[return-value]
         measured = make()
         self._found[key] = measured.to_json()

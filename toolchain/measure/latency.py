@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import TypeAdapter
 
+from toolchain.measure.gpu_state import GpuStates
 from toolchain.targets.contract import Clock
 from toolchain.targets.engine import Identity
 
@@ -28,6 +29,8 @@ class Latency:
     identity: Identity
     disturbed_runs: int = 0
     """Runs that the kernel interrupted and that are therefore not among the samples, where enough others are."""
+    gpu: GpuStates | None = None
+    """Clocks and temperature of the GPU before and after, where there is one that tells."""
 
     @property
     def median_ms(self) -> float:

@@ -27,6 +27,7 @@ import numpy.typing as npt
 from polygraphy.backend.base import BaseRunner
 
 from toolchain.measure.comparison import Comparison
+from toolchain.measure.gpu_state import GpuState, GpuStates, read_gpu_state
 from toolchain.measure.interval import median_interval
 from toolchain.measure.latency import Latency
 from toolchain.targets.contract import Target
@@ -91,6 +92,7 @@ def measure(target: Target, engine: Engine, feeds: Feeds, *, protocol: Protocol,
     """Time one engine over rounds of a fresh session each."""
     subject = _Subject(target, engine, feeds, protocol if target.measured else _ONCE)
     subject.warm_up()
+    before = _gpu_state(engine)
 
     def one_round(_: int) -> float:
         with subject.session() as turn:
@@ -98,7 +100,7 @@ def measure(target: Target, engine: Engine, feeds: Feeds, *, protocol: Protocol,
         return float(np.median(subject.rounds_ms[-1]))
 
     _rounds(one_round, subject.protocol, rng)
-    return subject.latency(rng)
+    return subject.latency(rng, _gpu_states(before, engine))
 
 
 def compare(
@@ -116,6 +118,7 @@ def compare(
     subjects = [_Subject(target, engine, feeds, protocol) for engine in (baseline, candidate)]
     for subject in subjects:
         subject.warm_up()
+    before = _gpu_state(baseline)
 
     def one_round(number: int) -> float:
         outer, inner = subjects if number % 2 == 0 else reversed(subjects)
@@ -132,10 +135,11 @@ def compare(
         return float(after / before)
 
     ratios, converged = _rounds(one_round, protocol, rng)
+    gpu = _gpu_states(before, baseline)
     low, high = median_interval(ratios, protocol.confidence, rng)
     return Comparison(
-        baseline=subjects[0].latency(rng),
-        candidate=subjects[1].latency(rng),
+        baseline=subjects[0].latency(rng, gpu),
+        candidate=subjects[1].latency(rng, gpu),
         round_ratios=tuple(ratios.tolist()),
         ratio=float(np.median(ratios)),
         low=low,
@@ -199,7 +203,7 @@ class _Subject:
             self._run(runner, self.protocol.session_runs)
             yield lambda: self._turn(runner)
 
-    def latency(self, rng: np.random.Generator) -> Latency:
+    def latency(self, rng: np.random.Generator, gpu: GpuStates | None) -> Latency:
         """Return what was collected."""
         medians_ms = np.array([np.median(samples_ms) for samples_ms in self.rounds_ms])
         low, high = median_interval(medians_ms, self.protocol.confidence, rng)
@@ -214,6 +218,7 @@ class _Subject:
             batch=first.shape[0] if first.ndim else 1,
             identity=self.engine.identity,
             disturbed_runs=self.disturbed_runs,
+            gpu=gpu,
         )
 
     def _turn(self, runner: BaseRunner) -> list[Run]:
@@ -243,6 +248,16 @@ def undisturbed(runs: Sequence[Run]) -> Sequence[Run]:
     """Return the runs that the kernel did not interrupt, or all where these are too few."""
     quiet = [run for run in runs if not run.disturbed]
     return quiet if len(quiet) >= FEWEST_RUNS else runs
+
+
+def _gpu_state(engine: Engine) -> GpuState | None:
+    """Return the state of the GPU that an engine runs on, warmed up; None for an engine of a processor."""
+    return read_gpu_state() if engine.identity.driver else None
+
+
+def _gpu_states(before: GpuState | None, engine: Engine) -> GpuStates | None:
+    after = _gpu_state(engine)
+    return GpuStates(before, after) if before and after else None
 
 
 def _interruptions() -> int:

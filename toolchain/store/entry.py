@@ -1,17 +1,25 @@
-"""One line of the store: a latency, what was timed, when, and by which version."""
+"""One line of the store: a latency, what was timed, when, by which version, and how busy the machine was."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from pydantic import AwareDatetime, TypeAdapter
 
 from toolchain import __version__
 from toolchain.measure.latency import Latency
+from toolchain.measure.machine_load import waiting_share
 from toolchain.store.signature import OpSignature
 from toolchain.targets.engine import Identity
+
+BUSY = 0.1
+"""The share of time in which processes waited, from which on a latency may be timed again."""
+CALMER = 0.5
+"""How much less they have to wait now."""
+SETTLED = timedelta(hours=1)
+"""For so long an entry is believed in any case: what one run timed, the next finds."""
 
 
 @dataclass(frozen=True)
@@ -22,11 +30,13 @@ class Entry:
     latency: Latency
     created_at: AwareDatetime
     tool_version: str
+    waiting_share: float | None = None
+    """The share of time in which processes waited for a processor just then; None where that is not known."""
 
     @classmethod
     def now(cls, signature: OpSignature, latency: Latency) -> Entry:
         """Return the entry of a latency that was just measured."""
-        return cls(signature, latency, datetime.now(UTC), __version__)
+        return cls(signature, latency, datetime.now(UTC), __version__, waiting_share() if latency.measured else None)
 
     @property
     def key(self) -> str:
@@ -41,6 +51,15 @@ class Entry:
     def answers(self, identity: Identity, signature: OpSignature) -> bool:
         """Say whether this is the latency of `signature` on `identity`, field by field."""
         return (self.latency.identity, self.signature) == (identity, signature)
+
+    def is_outdone(self, waiting_now: float | None, now: datetime) -> bool:
+        """Say whether a timing today would be better: it was taken on a busy machine that is calm now.
+
+        Each time one is replaced, the share falls to half at most, so that this comes to an end.
+        """
+        if self.waiting_share is None or waiting_now is None or now - self.created_at < SETTLED:
+            return False
+        return self.waiting_share > BUSY and waiting_now < CALMER * self.waiting_share
 
     def to_json(self) -> str:
         """Return this entry as one line of JSON."""

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from toolchain.errors import DataError, EnvironmentMissing, PrunecError, UsageError
 from toolchain.measure.cache import cache_folder
 from toolchain.measure.lock import device_lock
+from toolchain.measure.machine_load import waiting_share
 from toolchain.store.entry import Entry, key_of
 from toolchain.store.signature import OpSignature
 from toolchain.targets.engine import Identity
@@ -46,12 +47,17 @@ def default_path() -> Path:
 class LatencyStore:
     """Latencies by identity and signature, to be used as a context manager.
 
-    A file that is damaged is moved aside, `warn` is told, and an empty store takes its place.
+    A file that is damaged is moved aside, `warn` is told, and an empty store takes its place. `waiting_now` says how
+    busy the machine is: a latency that was timed when it was busier is to be timed again.
+
     Raises EnvironmentMissing for a store of a newer version, UsageError where it cannot be opened or written.
     """
 
-    def __init__(self, path: Path, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, path: Path, warn: Callable[[str], None], waiting_now: Callable[[], float | None] = waiting_share
+    ) -> None:
         self.path = path
+        self._waiting_now = waiting_now
         with _reporting(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             with device_lock(str(path), lambda _: None, path.parent / "locks"):
@@ -68,13 +74,18 @@ class LatencyStore:
         self._connection.close()
 
     def get(self, identity: Identity, signature: OpSignature) -> Entry | None:
-        """Return what is known of `signature` on `identity`; None where nothing readable is."""
+        """Return what is known of `signature` on `identity`; None where that is nothing, or is to be timed again.
+
+        What is to be timed again stays in the store until then.
+        """
         with _reporting(self.path):
             row = self._connection.execute(
                 "SELECT document FROM entry WHERE key = ?", [key_of(identity, signature)]
             ).fetchone()
         found = _read(row[0]) if row else None
-        return found if found and found.answers(identity, signature) else None
+        if found is None or not found.answers(identity, signature):
+            return None
+        return None if found.is_outdone(self._waiting_now(), datetime.now(UTC)) else found
 
     def put(self, entry: Entry) -> None:
         """Add an entry."""

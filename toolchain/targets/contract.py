@@ -3,7 +3,8 @@
 import shutil
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy.typing as npt
 import onnx
 from polygraphy.backend.base import BaseRunner
 
-from toolchain.errors import EnvironmentMissing, UsageError
+from toolchain.errors import EnvironmentMissing, ModelError, NoRoom, UsageError
 from toolchain.graph.hashing import model_sha256
 from toolchain.targets.engine import Engine, Identity, find, folder_name, seal
 from toolchain.targets.layer_time import LayerTime
@@ -130,7 +131,8 @@ class Target(ABC):
         An engine's folder appears by one rename: it is whole or absent. One whose content is not what its
         descriptor says is built anew.
 
-        Raises ModelError where the runtime refuses the model, UsageError where `directory` cannot be written.
+        Raises ModelError where the runtime refuses the model, UsageError where `directory` cannot be written, NoRoom
+        where its disk is full.
         """
         identity, source = self.identity(), model_sha256(model)
         path = directory / folder_name(source, identity) / f"engine{self.engine_suffix}"
@@ -140,7 +142,8 @@ class Target(ABC):
         with _scratch(directory) as scratch:
             fresh = Path(scratch, "engine")
             fresh.mkdir()
-            self.compile(model, fresh / path.name)
+            with _telling_a_full_disk(fresh, model):
+                self.compile(model, fresh / path.name)
             engine = seal(fresh / path.name, identity, source)
             if found := find(path, identity, source):  # another process was faster
                 return found
@@ -157,3 +160,14 @@ def _scratch(directory: Path) -> tempfile.TemporaryDirectory[str]:
             f"engines cannot be written to {directory}: {error.strerror}",
             hint="choose a folder that can be written",
         ) from None
+
+
+@contextmanager
+def _telling_a_full_disk(folder: Path, model: onnx.ModelProto) -> Iterator[None]:
+    """Runtimes that find no room for an engine blame the model."""
+    try:
+        yield
+    except ModelError as error:
+        if shutil.disk_usage(folder).free < model.ByteSize():
+            raise NoRoom("no space left on device") from error
+        raise

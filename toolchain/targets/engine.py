@@ -10,6 +10,9 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 _DESCRIPTOR = "descriptor.json"
+_BUILDS = "builds.json"
+_BESIDE = (_DESCRIPTOR, _BUILDS)
+_MILLISECONDS = TypeAdapter(tuple[float, ...])
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,14 @@ class Engine:
         """All files that have to be shipped for this engine, the main file among them."""
         return tuple(_content(self.path.parent))
 
+    @property
+    def builds_ms(self) -> tuple[float, ...]:
+        """The median latency of each build that this engine was chosen from; nothing where it is the only one."""
+        try:
+            return _MILLISECONDS.validate_json((self.path.parent / _BUILDS).read_bytes())
+        except (OSError, ValidationError):
+            return ()
+
 
 _ADAPTER = TypeAdapter(Engine)
 
@@ -70,6 +81,11 @@ def seal(path: Path, identity: Identity, source_sha256: str) -> Engine:
     return engine
 
 
+def note_builds(path: Path, medians_ms: tuple[float, ...]) -> None:
+    """Write down which builds the engine at `path` was chosen from; the note is not part of the engine."""
+    (path.parent / _BUILDS).write_bytes(_MILLISECONDS.dump_json(medians_ms))
+
+
 def find(path: Path, identity: Identity, source_sha256: str) -> Engine | None:
     """Return the engine at `path` if it was built for and from what is wanted and its files are intact."""
     try:
@@ -81,11 +97,11 @@ def find(path: Path, identity: Identity, source_sha256: str) -> Engine | None:
 
 
 def _content(folder: Path) -> Iterator[Path]:
-    return (file for file in sorted(folder.iterdir()) if file.name != _DESCRIPTOR)
+    return (file for file in sorted(folder.iterdir()) if file.name not in _BESIDE)
 
 
 def content_sha256(folder: Path) -> str:
-    """Return the hash of all files of an engine's folder, its descriptor left out, in the order of their names."""
+    """Return the hash of all files of an engine's folder, what describes it left out, in the order of their names."""
     digest = hashlib.sha256()
     for file in _content(folder):
         with file.open("rb") as handle:
