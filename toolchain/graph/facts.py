@@ -166,7 +166,7 @@ class FactWalk:
         if any(fact.content is None for fact in known.values()):
             return self._shape_value(node) if node.op_type == "Shape" and not node.domain else {}
         sizes = [self.facts[name].shape for name in made]
-        if not read or any(shape is None or prod(shape) > SMALL_ELEMENTS for shape in sizes):
+        if any(shape is None or prod(shape) > SMALL_ELEMENTS for shape in sizes):
             return {}
         if node.domain not in ("", "ai.onnx") or node.op_type in NON_DETERMINISTIC or has_subgraphs(node):
             return {}

@@ -26,6 +26,7 @@ from polygraphy.backend.base import BaseRunner
 from pydantic import Field, TypeAdapter
 
 from toolchain.errors import ModelError
+from toolchain.graph.facts import infer_facts
 from toolchain.graph.index import GraphIndex
 from toolchain.targets.contract import Alignment, Availability, Clock, Feeds, Target
 from toolchain.targets.engine import Engine, Identity
@@ -37,7 +38,6 @@ WAVE_US = 1.0
 SLICE_US = 1.024
 BYTES_PER_US = 60_000.0
 _FLOAT_BYTES = 4
-_SMALL_BYTES = 1024
 
 Shape = tuple[int, ...]
 Count = Annotated[int, Field(ge=1)]
@@ -140,7 +140,7 @@ class Null(Target):
     def node_latencies(self, model: onnx.ModelProto) -> tuple[NodeLatency, ...]:
         """Return the cost of each Conv, ConvTranspose, Gemm and MatMul in the graph's order.
 
-        Raises ModelError where the shape of one of their tensors is not known.
+        Raises UsageError where the size of an input is open, ModelError where another tensor's shape is not known.
         """
         shapes = _shapes(model)
         return tuple(
@@ -153,7 +153,7 @@ class Null(Target):
         tensors = [name for name in (*node.input, *node.output) if name]
         if unknown := [name for name in tensors if name not in shapes]:
             what = f"{node.op_type} '{node.name}': the shape of tensor '{unknown[0]}' is not known"
-            raise ModelError(what, hint="bind symbolic sizes with --input-shapes")
+            raise ModelError(what, hint="fix the sizes of the inputs with --input-shapes")
         moved = _FLOAT_BYTES * sum(math.prod(shapes[name]) for name in tensors)
         product = _PRODUCTS[node.op_type](node, shapes)
         return LAUNCH_US + max(self._compute_us(product), moved / BYTES_PER_US)
@@ -227,20 +227,6 @@ def _attribute(node: onnx.NodeProto, name: str, default: int) -> int:
 
 
 def _shapes(model: onnx.ModelProto) -> dict[str, Shape]:
-    """Return the fully known shapes of the graph's tensors, inferred anew from the sizes of weights."""
-    skeleton = onnx.ModelProto()
-    skeleton.CopyFrom(model)
-    del skeleton.graph.value_info[:]
-    for tensor in skeleton.graph.initializer:
-        if len(tensor.raw_data) > _SMALL_BYTES:
-            tensor.ClearField("raw_data")
-    try:
-        inferred = onnx.shape_inference.infer_shapes(skeleton, strict_mode=True, data_prop=True).graph
-    except onnx.shape_inference.InferenceError as error:
-        raise ModelError(f"the model's shapes contradict each other: {' '.join(str(error).split())}") from None
-    shapes = {tensor.name: tuple(tensor.dims) for tensor in inferred.initializer}
-    for value in (*inferred.input, *inferred.output, *inferred.value_info):
-        sizes = value.type.tensor_type.shape.dim
-        if value.type.tensor_type.HasField("shape") and all(size.HasField("dim_value") for size in sizes):
-            shapes[value.name] = tuple(size.dim_value for size in sizes)
-    return shapes
+    """Return the known shapes of the graph's tensors; raises UsageError where an input's size is open."""
+    facts = infer_facts(GraphIndex(model), binding={})
+    return {name: fact.shape for name, fact in facts.items() if fact.shape is not None}
