@@ -19,7 +19,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from trained import Trained, prunec, trained
+from trained import Trained, prepared, prunec, trained
 
 RESULTS = Path(__file__).parent / "results" / "strategies.json"
 
@@ -56,13 +56,14 @@ def main() -> None:
     """Run every cell that is not there yet; print and keep all."""
     arguments = _arguments()
     cells = {cell.key: cell for cell in _read()}
-    with tempfile.TemporaryDirectory() as folder:
-        for network in trained(arguments.networks, Path(folder)):
+    with prepared(arguments.folder) as folder:
+        for network in trained(arguments.networks, folder):
             for budget in arguments.budgets:
                 for strategy in arguments.strategies:
                     key = (network.name, strategy, budget, arguments.epochs)
                     if key not in cells or arguments.again:
-                        cells[key] = _cell(network, strategy, budget, arguments.epochs, Path(folder))
+                        with tempfile.TemporaryDirectory() as output:
+                            cells[key] = _cell(network, strategy, budget, arguments.epochs, Path(output) / "bundle")
                         Console(width=160).print(cells[key])
                         _keep(list(cells.values()))
     Console(width=160).print(_table(list(cells.values())))
@@ -76,12 +77,12 @@ def _arguments() -> argparse.Namespace:
         "--strategies", nargs="*", default=["joint", "uniform", "greedy", "halp", "hfp", "locp", "hilp"]
     )
     parser.add_argument("--epochs", type=int, default=0)
+    parser.add_argument("--folder", type=Path, help="where the prepared data is kept for the next run")
     parser.add_argument("--again", action="store_true", help="run cells that are there already")
     return parser.parse_args()
 
 
-def _cell(network: Trained, strategy: str, budget: str, epochs: int, folder: Path) -> Cell:
-    bundle = folder / f"{network.name}-{strategy}-{budget.rstrip('%')}"
+def _cell(network: Trained, strategy: str, budget: str, epochs: int, bundle: Path) -> Cell:
     started = time.monotonic()
     command = ("compile", network.model, "--budget", budget, "--strategy", strategy, *network.options, "-o", bundle)
     code, report = prunec(*command)

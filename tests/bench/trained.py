@@ -7,7 +7,10 @@ import lzma
 import os
 import subprocess
 import sys
+import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -43,6 +46,17 @@ def trained(names: list[str], folder: Path) -> list[Trained]:
         except FileNotFoundError as error:
             print(f"skipped: {name}: {error.filename} is absent", file=sys.stderr)
     return found
+
+
+@contextmanager
+def prepared(folder: Path | None) -> Iterator[Path]:
+    """Give the folder of prepared data: the one that was asked for, which stays, or one for this run."""
+    if folder is None:
+        with tempfile.TemporaryDirectory() as scratch:
+            yield Path(scratch)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    yield folder
 
 
 def prunec(*arguments: str | Path) -> tuple[int, Any]:
