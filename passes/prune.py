@@ -19,6 +19,7 @@ from toolchain.graph.hashing import model_sha256
 from toolchain.graph.plan import Plan
 from toolchain.graph.removable import removable_branches
 from toolchain.graph.surgery import apply_plan
+from toolchain.measure.care import Care
 from toolchain.measure.comparison import Comparison
 from toolchain.options import make, parse_pairs
 from toolchain.pipeline.candidates import Candidates
@@ -148,15 +149,16 @@ def _limits(budget: Budget, baseline_ms: float, total: Cost) -> Limits:
 
 def _time_plan(
     analysis: Analysis, cost_model: CostModel, limits: Limits, context: PassContext
-) -> Callable[[Plan, Cost, bool], Comparison]:
+) -> Callable[[Plan, Cost, Care], Comparison]:
     total = max(cost_model.total.macs, 1)
     trials = count(1)
 
-    def time_plan(plan: Plan, cost: Cost, final: bool) -> Comparison:
-        comparison = context.timer.compare(apply_plan(analysis, plan).model, final=final)
+    def time_plan(plan: Plan, cost: Cost, care: Care) -> Comparison:
+        comparison = context.timer.compare(apply_plan(analysis, plan).model, care)
+        what = f"trial {next(trials)}" if care is Care.QUICK else "timed longer"
         context.reporter.progress(
-            f"{'confirmed' if final else f'trial {next(trials)}'}: {100 * comparison.ratio:.1f} % of the original "
-            f"latency with {cost.macs / total:.0%} of its MACs (budget {100 * limits.ratio:.1f} %)"
+            f"{what}: {100 * comparison.ratio:.1f} % of the original latency "
+            f"with {cost.macs / total:.0%} of its MACs (budget {100 * limits.ratio:.1f} %)"
         )
         return comparison
 

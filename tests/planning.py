@@ -14,6 +14,7 @@ from toolchain.graph.plan import Plan
 from toolchain.graph.removable import removable_branches
 from toolchain.graph.surgery import apply_plan
 from toolchain.latency.stair_macs import StairMacs
+from toolchain.measure.care import Care
 from toolchain.measure.comparison import Comparison
 from toolchain.measure.latency import Latency
 from toolchain.strategies.contract import Importance, Limits, Problem, Trial
@@ -63,7 +64,7 @@ def problem_of(
 
     branches = removable_branches(analysis)
 
-    def time_plan(plan: Plan, cost: Cost, *_: bool) -> Comparison:
+    def time_plan(plan: Plan, cost: Cost, *_: Care) -> Comparison:
         if timer:
             return timer.compare(apply_plan(analysis, plan).model)
         kept = plan.widths(analysis)

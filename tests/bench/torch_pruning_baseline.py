@@ -38,6 +38,7 @@ from toolchain.emit.torch_module.instance import instantiate
 from toolchain.emit.torch_module.module import TorchModule, write_torch_module
 from toolchain.graph.deployment import deployment_binding
 from toolchain.graph.load import load_model
+from toolchain.measure.care import Care
 from toolchain.measure.comparison import Comparison
 from toolchain.measure.lock import device_lock
 from toolchain.measure.timer import EngineTimer
@@ -101,7 +102,7 @@ class Bench:
         return self._judged(Row(self.name, method, round_to, budget, best[0], engines=engines), best[1])
 
     def _judged(self, row: Row, model: onnx.ModelProto) -> Row:
-        final: Comparison = self.timer.compare(model, final=True)
+        final: Comparison = self.timer.compare(model, Care.FINAL)
         score = self.accuracy.of(model, self.timer)
         figures = {"ratio": final.ratio, "low": final.low, "high": final.high}
         return Row(**{**asdict(row), **figures, "accuracy_before": self.before, "accuracy": score.value})

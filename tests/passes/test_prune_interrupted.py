@@ -7,6 +7,7 @@ from passes.prune import Prune
 from passes.rematch import Rematch
 from toolchain.errors import Interrupted
 from toolchain.graph.cost import Cost
+from toolchain.measure.care import Care
 from toolchain.pipeline.record import Status
 from toolchain.pipeline.run import Pipeline
 
@@ -21,11 +22,11 @@ class InterruptedTimer:
     def baseline_ms(self):
         return self.timer.baseline_ms
 
-    def compare(self, model, *, final=False):
+    def compare(self, model, care=Care.QUICK):
         self.left -= 1
         if self.left == 0:
             raise Interrupted
-        return self.timer.compare(model, final=final)
+        return self.timer.compare(model, care)
 
 
 @pytest.fixture

@@ -12,18 +12,13 @@ import onnx
 
 from toolchain.graph.deployment import bind_model
 from toolchain.graph.facts import Binding
+from toolchain.measure.care import Care
 from toolchain.measure.comparison import Comparison
 from toolchain.measure.journal import Journal, key_of
 from toolchain.measure.latency import Latency
 from toolchain.measure.protocol import Feeds, Protocol, compare, measure
 from toolchain.targets.contract import Target
 from toolchain.targets.engine import Engine
-
-QUICK = Protocol(warm_up_seconds=0.2, min_rounds=6, max_seconds=4.0, half_width=0.015, confidence=0.95)
-"""For search: a trial that is within the budget only by luck is found out by the final timing."""
-
-FINAL = Protocol(max_seconds=30.0)
-"""For what is reported."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,8 +31,6 @@ class EngineTimer:
     baseline_latency: Latency
     feeds: Feeds
     binding: Binding
-    quick: Protocol
-    final: Protocol
     generator: np.random.Generator
     journal: Journal
     trials: list[Comparison] = field(default_factory=list)
@@ -52,16 +45,15 @@ class EngineTimer:
         directory: Path,
         generator: np.random.Generator,
         *,
-        quick: Protocol = QUICK,
-        final: Protocol = FINAL,
         journal: Journal | None = None,
     ) -> EngineTimer:
         """Build and time the original; what the journal remembers is not timed again."""
         journal = journal or Journal(None)
         engine = build_deployed(target, original, binding, directory)
+        quick = Care.QUICK.value
         key = _key([engine], feeds, quick)
         latency = journal.remember(key, Latency, lambda: measure(target, engine, feeds, protocol=quick, rng=generator))
-        return cls(target, directory, engine, latency, feeds, binding, quick, final, generator, journal)
+        return cls(target, directory, engine, latency, feeds, binding, generator, journal)
 
     @property
     def baseline_ms(self) -> float:
@@ -72,10 +64,10 @@ class EngineTimer:
         """Return the model's engine."""
         return build_deployed(self.target, model, self.binding, self.directory)
 
-    def compare(self, model: onnx.ModelProto, *, final: bool = False) -> Comparison:
+    def compare(self, model: onnx.ModelProto, care: Care = Care.QUICK) -> Comparison:
         """Build the model's engine and time it against the original's, interleaved."""
-        protocol = self.final if final else self.quick
         engine = self.build(model)
+        protocol = care.value
         key = _key([self.baseline, engine], self.feeds, protocol)
         comparison = self.journal.remember(
             key,

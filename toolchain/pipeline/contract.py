@@ -25,6 +25,7 @@ from toolchain.graph.plan import Plan
 from toolchain.graph.rule import Rule
 from toolchain.graph.surgery import KeptAxes
 from toolchain.latency.contract import LatencyModel
+from toolchain.measure.care import Care
 from toolchain.measure.comparison import Comparison
 from toolchain.strategies.contract import Found
 from toolchain.targets.contract import Alignment
@@ -50,8 +51,8 @@ class Timer(Protocol):
     def baseline_ms(self) -> float:
         """The original's median latency."""
 
-    def compare(self, model: onnx.ModelProto, *, final: bool = False) -> Comparison:
-        """Build and time; `final` asks for the interval that ends up in the report."""
+    def compare(self, model: onnx.ModelProto, care: Care = Care.QUICK) -> Comparison:
+        """Build and time, as carefully as is asked for."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ from toolchain.data.metric import Score
 from toolchain.errors import ModelError, PrunecError, UsageError
 from toolchain.graph.hashing import model_sha256
 from toolchain.graph.oracle import Feeds, Outputs, compare_with_masked, relative_error
+from toolchain.measure.care import Care
 from toolchain.measure.comparison import Comparison
 from toolchain.measure.timer import EngineTimer
 from toolchain.pipeline.contract import PassResult
@@ -84,7 +85,7 @@ class Measure(Observer):
         """Add latency and ratio."""
         key = model_sha256(result.model)
         if key not in self._seen:
-            self._seen[key] = self.timer.compare(result.model, final=True)
+            self._seen[key] = self.timer.compare(result.model, Care.FINAL)
         return replace(record, comparison=self._seen[key])
 
 

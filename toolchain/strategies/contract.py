@@ -17,6 +17,7 @@ from toolchain.graph.cost import Cost, CostModel
 from toolchain.graph.labels import Role
 from toolchain.graph.plan import Plan, make_plan, removed_units
 from toolchain.latency.contract import LatencyModel, Widths
+from toolchain.measure.care import Care
 from toolchain.measure.comparison import Comparison
 from toolchain.targets.contract import Alignment
 
@@ -80,8 +81,8 @@ class Problem:
     branches: Mapping[str, tuple[str, ...]]
     """For each group that can have width 0, the groups that go with it, itself first."""
     limits: Limits
-    time_plan: Callable[[Plan, Cost, bool], Comparison]
-    """Builds and times a plan; the flag asks for the final protocol instead of the quick one."""
+    time_plan: Callable[[Plan, Cost, Care], Comparison]
+    """Builds and times a plan."""
     make_latency: Callable[[], LatencyModel]
     score: Callable[[str, Plan], Importance]
     """Scores units by a criterion in the network as it is after a plan and its repair; units that are gone score -inf.
@@ -142,10 +143,11 @@ class Problem:
         return self.attempt_plan(self.plan(widths))
 
     def attempt_plan(self, plan: Plan) -> Trial:
-        """Cut, build and time. What seems to meet the budget is timed again, longer: luck must not pass."""
+        """Cut, build and time. What may meet the budget is timed again, longer: luck must neither pass nor refuse."""
         cost = self.cost(plan)
-        trial = self._trial(plan, cost, final=False)
-        self.trials.append(self._trial(plan, cost, final=True) if trial.met else trial)
+        trial = self._trial(plan, cost, Care.QUICK)
+        near = trial.comparison.low <= self.limits.ratio and self.limits.counts_hold(cost)
+        self.trials.append(self._trial(plan, cost, Care.DECIDING) if near else trial)
         return self.trials[-1]
 
     def so_far(self) -> Found:
@@ -153,8 +155,8 @@ class Problem:
         within = slowest_within(self.trials)
         return Found(within or fastest(self.trials), tuple(self.trials), within is not None)
 
-    def _trial(self, plan: Plan, cost: Cost, *, final: bool) -> Trial:
-        comparison = self.time_plan(plan, cost, final)
+    def _trial(self, plan: Plan, cost: Cost, care: Care) -> Trial:
+        comparison = self.time_plan(plan, cost, care)
         return Trial(plan, cost, comparison, self.limits.hold(comparison, cost))
 
     def loss(self, name: str, width: int) -> float:

@@ -21,9 +21,10 @@ from toolchain.data.preprocess import Preprocess
 from toolchain.data.split import Indices, split
 from toolchain.emit.judgement import judge_ratio
 from toolchain.errors import AccuracyFloorMissed, BudgetMissed, ExitCode, TooNoisy
+from toolchain.measure.care import Care
 from toolchain.measure.comparison import Comparison
 from toolchain.measure.protocol import compare
-from toolchain.measure.timer import FINAL, build_deployed
+from toolchain.measure.timer import build_deployed
 from toolchain.targets.onnxruntime import ReferenceSession
 from toolchain.verify.subject import Subject
 
@@ -43,7 +44,9 @@ def compare_with_original(subject: Subject) -> Comparison:
     with tempfile.TemporaryDirectory(prefix="prunec-") as folder:
         baseline = build_deployed(subject.target, subject.source.original, subject.binding, Path(folder))
         generator = np.random.default_rng(subject.seed)
-        return compare(subject.target, baseline, subject.engine, subject.feeds, protocol=FINAL, rng=generator)
+        return compare(
+            subject.target, baseline, subject.engine, subject.feeds, protocol=Care.FINAL.value, rng=generator
+        )
 
 
 def require_ratio(comparison: Comparison, largest: float) -> str:

@@ -22,6 +22,7 @@ from toolchain.graph.load import LoadedModel, load_model
 from toolchain.graph.oracle import Feeds
 from toolchain.graph.rule import Rule
 from toolchain.latency.stair_macs import StairMacs
+from toolchain.measure.care import Care
 from toolchain.measure.comparison import Comparison
 from toolchain.pipeline.contract import Pass, PassContext, Reporter
 from toolchain.targets import registry as targets
@@ -143,7 +144,7 @@ class _NoTimer:
         """Refuse."""
         raise PrunecError("a pass before pruning asks for latencies, which a verification does not have")
 
-    def compare(self, model: onnx.ModelProto, *, final: bool = False) -> Comparison:  # noqa: ARG002
+    def compare(self, model: onnx.ModelProto, care: Care = Care.QUICK) -> Comparison:  # noqa: ARG002
         """Refuse."""
         raise PrunecError("a pass before pruning times engines, which a verification does not do")
 
