@@ -1,10 +1,12 @@
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pytest
-from oracle import graph
+from oracle import RULES, graph
 from planning import TWO_BRANCHES, problem_of, widths_of
 
+from toolchain.latency.stair_macs import StairMacs
 from toolchain.strategies.halp import Halp
 
 
@@ -41,6 +43,21 @@ def test_one_knapsack_keeps_the_most_that_fits():
     best = max((pair for pair in product(widths, widths) if own(*pair) <= goal), key=lambda pair: kept(*pair))
     found = Halp(shrink=1.0, max_trials=1).search(problem)
     assert tuple(widths_of(problem, found.best).values()) == best
+
+
+class CostOfInputs(StairMacs):
+    """Layers take as long for few outputs as for all: only what they read makes them faster."""
+
+    def block_ms(self, block, widths):
+        whole = {name: full for name, _, full in block.output.parts if name not in block.input.groups}
+        return super().block_ms(block, {**widths, **whole})
+
+
+def test_readers_count_where_layers_that_write_save_nothing():
+    problem = problem_of(ratio=0.6)
+    problem = replace(problem, make_latency=lambda: CostOfInputs(problem.analysis, RULES, 8, 1.0))
+    widths = widths_of(problem, Halp().search(problem).trials[0])
+    assert max(widths.values()) > 8
 
 
 def test_the_group_of_little_importance_is_left_behind():
