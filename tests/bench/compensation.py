@@ -1,39 +1,40 @@
 """What compensation costs and wins: `python tests/bench/compensation.py`.
 
 1. Seconds: the elimination of all units of a 512-channel 3x3 layer.
-2. Accuracy without training: each network compiled for each share of the measured latency by each criterion, with and
-   without `compensate`, in one table. Calibration samples come from the training split, accuracy from a test split that
-   nothing was chosen on.
+2. Accuracy: each network compiled for each share of the measured latency by each criterion, with and without
+   `compensate`; without training, and with `--epochs 1 5` after so many epochs of the bundle's own script. Calibration
+   samples come from the training split, accuracy from a test split that nothing was chosen on.
 
-The data folder is `PRUNEC_DATA` or ../shared/data beside the repository.
+Rows that are in the results already are not run again, unless `--again`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from importlib.util import module_from_spec, spec_from_file_location
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from trained import Trained, finetuned, prepared, prunec, trained
 
 from toolchain.recovery.elimination import Consumer, eliminate
 
-ROOT = Path(__file__).parents[2]
-DATA = Path(os.environ.get("PRUNEC_DATA", ROOT.parent / "shared" / "data"))
 RESULTS = Path(__file__).parent / "results" / "compensation.json"
-CIFAR = "scale=1/255,mean=0.485:0.456:0.406,std=0.229:0.224:0.225"
-CALIBRATION_IMAGES = 1024
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """Accuracy after so many epochs of the emitted script with its defaults; None where it failed."""
+
+    epochs: int
+    accuracy: float | None
 
 
 @dataclass(frozen=True)
@@ -45,51 +46,73 @@ class Row:
     criterion: str
     compensated: bool
     exit_code: int
-    latency_ratio: float
+    ratio: float
+    ratio_low: float
+    ratio_high: float
     accuracy_before: float
     accuracy_after: float
-    seconds: float
+    tuned: tuple[Tuned, ...]
+    minutes: float
+    device: str
+    runtime: str
+    date: str
+
+    @property
+    def key(self) -> tuple[str, str, str, bool]:
+        """What was asked for."""
+        return (self.network, self.budget, self.criterion, self.compensated)
+
+    @property
+    def epochs(self) -> set[int]:
+        """How long it was trained."""
+        return {tuned.epochs for tuned in self.tuned}
 
 
 @dataclass(frozen=True)
-class Result:
-    """Everything measured, and where and when."""
+class Elimination:
+    """The elimination of all units of one layer of so many channels."""
 
-    target: str
-    wide_layer_seconds: float
-    date: str
-    rows: tuple[Row, ...]
+    channels: int
+    seconds: float
+    processor_seconds: float
 
 
 def main() -> None:
-    """Measure, print, keep."""
+    """Run every row that is not there yet; print and keep all."""
     arguments = _arguments()
-    seconds = _wide_layer_seconds(arguments.channels)
-    Console().print(f"elimination of a {arguments.channels}-channel 3x3 layer: {seconds:.1f} s")
-    rows: list[Row] = []
-    with tempfile.TemporaryDirectory() as folder:
-        for row in _rows(arguments, Path(folder)):
-            rows.append(row)
-            Console(width=160).print(row)
-            _keep(arguments, seconds, rows)
-    _keep(arguments, seconds, rows)
-    Console(width=140).print(_table(rows))
+    elimination, rows = _read()
+    if arguments.channels and (elimination is None or arguments.again):
+        elimination = _elimination(arguments.channels)
+    with prepared(arguments.folder) as folder:
+        for network in trained(arguments.networks, folder):
+            for budget, criterion, compensated in product(arguments.budgets, arguments.criteria, (False, True)):
+                known = rows.get((network.name, budget, criterion, compensated))
+                if known and known.epochs >= set(arguments.epochs) and not arguments.again:
+                    continue
+                row = _row(network, budget, criterion, compensated, arguments)
+                rows[row.key] = row
+                Console(width=160).print(row)
+                _keep(elimination, list(rows.values()))
+    _keep(elimination, list(rows.values()))
+    if elimination:
+        print(f"elimination of a {elimination.channels}-channel 3x3 layer: {elimination.seconds:.1f} s")
+    Console(width=160).print(_table(list(rows.values())))
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--networks", nargs="*", default=["resnet20_cifar10", "resnet56_cifar10"])
+    parser.add_argument("--networks", nargs="*", default=["resnet20", "resnet56"])
     parser.add_argument("--budgets", nargs="*", default=["80%", "70%", "60%", "50%"])
     parser.add_argument("--criteria", nargs="*", default=["l1", "taylor", "reconstruction"])
     parser.add_argument("--strategy", default="greedy")
-    parser.add_argument("--target", default="onnxruntime")
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--evaluation-samples", type=int, default=5000)
-    parser.add_argument("--channels", type=int, default=512, help="width of the layer whose elimination is timed")
+    parser.add_argument("--epochs", type=int, nargs="*", default=[])
+    parser.add_argument("--folder", type=Path, help="where the prepared data is kept for the next run")
+    parser.add_argument("--again", action="store_true", help="run what is there already")
+    parser.add_argument("--channels", type=int, default=512, help="width of the layer that is timed, or 0")
     return parser.parse_args()
 
 
-def _wide_layer_seconds(channels: int) -> float:
+def _elimination(channels: int) -> Elimination:
     """Time the elimination of all units of a 3x3 layer on random correlated inputs."""
     generator = np.random.default_rng(0)
     unknowns = 9 * channels
@@ -97,86 +120,74 @@ def _wide_layer_seconds(channels: int) -> float:
     covariance = (samples.T @ samples / len(samples)).astype(np.float64)
     blocks = np.arange(unknowns).reshape(channels, 9)
     consumer = Consumer(covariance, generator.standard_normal((unknowns, channels)), blocks, 1.0)
-    started = time.monotonic()
+    started, processor = time.monotonic(), time.process_time()
     eliminate([consumer], 1e-2)
-    return time.monotonic() - started
+    return Elimination(channels, time.monotonic() - started, time.process_time() - processor)
 
 
-def _rows(arguments: argparse.Namespace, folder: Path) -> Iterator[Row]:
-    trained = [DATA / "cifar10_models" / f"{name}.onnx" for name in arguments.networks]
-    if missing := [str(path) for path in trained if not path.exists()]:
-        print(f"skipped: {', '.join(missing)} absent", file=sys.stderr)
-    present = [path for path in trained if path.exists()]
-    calibration = _training_images(folder) if present else folder
-    for model in present:
-        for budget in arguments.budgets:
-            for criterion in arguments.criteria:
-                for compensated in (False, True):
-                    passes = f"fold-constants,fold-batchnorm,prune(strategy={arguments.strategy},criterion={criterion})"
-                    options = ("--calibration-data", str(calibration), "--passes", passes + ",compensate" * compensated)
-                    options = (*options, "--evaluation-samples", str(arguments.evaluation_samples))
-                    options = (*options, "--target", arguments.target)
-                    yield _row(model, budget, criterion, compensated, options, folder)
-
-
-def _row(model: Path, budget: str, criterion: str, compensated: bool, options: tuple[str, ...], folder: Path) -> Row:
-    bundle = folder / f"{model.stem}-{budget.rstrip('%')}-{criterion}-{compensated}"
-    data = ("--data", str(DATA / "cifar10" / "cifar10_test_a.npz"), "--preprocess", CIFAR)
-    command = [sys.executable, "-m", "toolchain.cli.main", "compile", str(model), "--budget", budget, *data, *options]
-    started = time.monotonic()
-    done = subprocess.run(
-        [*command, "-o", str(bundle), "--json"], stdout=subprocess.PIPE, text=True, check=False, cwd=ROOT
-    )
-    passes = json.loads(done.stdout)["passes"]
+def _row(network: Trained, budget: str, criterion: str, compensated: bool, arguments: argparse.Namespace) -> Row:
+    passes = f"fold-constants,fold-batchnorm,prune(strategy={arguments.strategy},criterion={criterion})"
+    options = ("--passes", passes + ",compensate" * compensated, *network.options)
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = Path(folder) / "bundle"
+        started = time.monotonic()
+        code, report = prunec("compile", network.model, "--budget", budget, *options, "-o", bundle)
+        minutes = (time.monotonic() - started) / 60
+        if report is None:
+            raise SystemExit(f"{network.name}, {budget}, {criterion}: exit code {code} without a report")
+        tuned = tuple(Tuned(epochs, finetuned(network, bundle, epochs)) for epochs in arguments.epochs)
+    passes_made = [item for item in report["passes"] if item["status"] != "rolled back"]
+    latency = passes_made[-1]["latency"]
     return Row(
-        model.stem,
-        budget,
-        criterion,
-        compensated,
-        done.returncode,
-        passes[-1]["latency"]["ratio"],
-        passes[0]["accuracy"]["value"],
-        passes[-1]["accuracy"]["value"],
-        time.monotonic() - started,
+        network=network.name,
+        budget=budget,
+        criterion=criterion,
+        compensated=compensated,
+        exit_code=code,
+        ratio=latency["ratio"],
+        ratio_low=latency["ratio_low"],
+        ratio_high=latency["ratio_high"],
+        accuracy_before=passes_made[0]["accuracy"]["value"],
+        accuracy_after=passes_made[-1]["accuracy"]["value"],
+        tuned=tuned,
+        minutes=minutes,
+        device=report["target"]["device"],
+        runtime=report["target"]["runtime"],
+        date=datetime.now(UTC).date().isoformat(),
     )
-
-
-def _training_images(folder: Path) -> Path:
-    """Unpack a part of the training split: nothing of the test split calibrates."""
-    spec = spec_from_file_location("medxz", DATA / "medxz.py")
-    assert spec and spec.loader
-    medxz = module_from_spec(spec)
-    spec.loader.exec_module(medxz)
-    arrays = medxz.unpack(str(DATA / "cifar10" / "cifar10_train.med.xz"))
-    chosen = np.random.default_rng(0).permutation(len(arrays["x"]))[:CALIBRATION_IMAGES]
-    path = folder / "cifar10_calibration.npz"
-    np.savez(path, x=arrays["x"][chosen], y=arrays["y"][chosen].astype(np.int64))
-    return path
 
 
 def _table(rows: list[Row]) -> Table:
-    table = Table("network", "budget", "criterion", "latency", "before", "pruned", "compensated", "minutes")
-    plain = {(row.network, row.budget, row.criterion): row for row in rows if not row.compensated}
-    for row in rows:
-        if row.compensated:
-            other = plain[row.network, row.budget, row.criterion]
-            table.add_row(
-                row.network,
-                row.budget,
-                row.criterion,
-                f"{100 * other.latency_ratio:.1f} / {100 * row.latency_ratio:.1f} %",
-                f"{row.accuracy_before:.2f} %",
-                f"{other.accuracy_after:.2f} %",
-                f"{row.accuracy_after:.2f} %",
-                f"{(other.seconds + row.seconds) / 60:.1f}",
-            )
+    headings = ("network", "budget", "criterion", "compensate", "ratio [interval]", "accuracy", "tuned", "minutes")
+    table = Table(*headings)
+    for row in sorted(rows, key=lambda row: row.key):
+        tuned = [f"{item.accuracy:.2f} % ({item.epochs})" for item in row.tuned if item.accuracy is not None]
+        table.add_row(
+            row.network,
+            row.budget,
+            row.criterion,
+            "yes" if row.compensated else "no",
+            f"{100 * row.ratio:.1f} % [{100 * row.ratio_low:.1f}, {100 * row.ratio_high:.1f}]",
+            f"{row.accuracy_before:.2f} -> {row.accuracy_after:.2f} %",
+            ", ".join(tuned) or "-",
+            f"{row.minutes:.1f}",
+        )
     return table
 
 
-def _keep(arguments: argparse.Namespace, seconds: float, rows: list[Row]) -> None:
-    result = Result(arguments.target, seconds, datetime.now(UTC).date().isoformat(), tuple(rows))
-    arguments.results.parent.mkdir(exist_ok=True)
-    arguments.results.write_text(json.dumps(asdict(result), indent=2) + "\n")
+def _read() -> tuple[Elimination | None, dict[tuple[str, str, str, bool], Row]]:
+    if not RESULTS.exists():
+        return None, {}
+    kept = json.loads(RESULTS.read_text())
+    tuned = [tuple(Tuned(**tuned) for tuned in row["tuned"]) for row in kept["rows"]]
+    rows = [Row(**{**row, "tuned": after}) for row, after in zip(kept["rows"], tuned, strict=True)]
+    return kept["elimination"] and Elimination(**kept["elimination"]), {row.key: row for row in rows}
+
+
+def _keep(elimination: Elimination | None, rows: list[Row]) -> None:
+    kept = {"elimination": elimination and asdict(elimination), "rows": [asdict(row) for row in rows]}
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(kept, indent=2) + "\n")
 
 
 if __name__ == "__main__":

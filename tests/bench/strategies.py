@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
@@ -19,7 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from trained import Trained, prepared, prunec, trained
+from trained import Trained, finetuned, prepared, prunec, trained
 
 RESULTS = Path(__file__).parent / "results" / "strategies.json"
 
@@ -84,8 +82,8 @@ def _arguments() -> argparse.Namespace:
 
 def _cell(network: Trained, strategy: str, budget: str, epochs: int, bundle: Path) -> Cell:
     started = time.monotonic()
-    command = ("compile", network.model, "--budget", budget, "--strategy", strategy, *network.options, "-o", bundle)
-    code, report = prunec(*command)
+    asked = ("--budget", budget, "--strategy", strategy, *network.options, "-o", bundle)
+    code, report = prunec("compile", network.model, *asked)
     minutes = (time.monotonic() - started) / 60
     if report is None:
         raise SystemExit(f"{network.name}, {strategy}, {budget}: exit code {code} without a report")
@@ -102,7 +100,7 @@ def _cell(network: Trained, strategy: str, budget: str, epochs: int, bundle: Pat
         ratio_high=latency["ratio_high"],
         accuracy_before=passes[0]["accuracy"]["value"],
         accuracy_after=passes[-1]["accuracy"]["value"],
-        accuracy_finetuned=_finetuned(network, bundle, epochs) if epochs and network.training else None,
+        accuracy_finetuned=finetuned(network, bundle, epochs) if epochs else None,
         epochs=epochs,
         engines=len(report["pruning"]["trials"]) if report["pruning"] else 0,
         notes=notes,
@@ -111,17 +109,6 @@ def _cell(network: Trained, strategy: str, budget: str, epochs: int, bundle: Pat
         runtime=report["target"]["runtime"],
         date=datetime.now(UTC).date().isoformat(),
     )
-
-
-def _finetuned(network: Trained, bundle: Path, epochs: int) -> float | None:
-    """Train with the bundle's script and its defaults; judge what it writes by compiling nothing but a fold."""
-    script = [sys.executable, "finetune.py", "--data", str(network.training), "--epochs", str(epochs)]
-    if subprocess.run(script, cwd=bundle, check=False, capture_output=True).returncode:
-        return None
-    data = [str(option) for option in network.options]
-    judged = ("compile", bundle / "model.finetuned.onnx", "--preset", "fold", *data, "--dry-run")
-    _, report = prunec(*judged)
-    return report["passes"][0]["accuracy"]["value"] if report else None
 
 
 def _table(cells: list[Cell]) -> Table:

@@ -66,6 +66,18 @@ def prunec(*arguments: str | Path) -> tuple[int, Any]:
     return done.returncode, json.loads(done.stdout) if done.stdout.strip() else None
 
 
+def finetuned(network: Trained, bundle: Path, epochs: int) -> float | None:
+    """Train a bundle by its own script and defaults; return the accuracy of what it writes, None where that failed."""
+    if network.training is None:
+        return None
+    script = [sys.executable, "finetune.py", "--data", str(network.training), "--epochs", str(epochs), "--seed", "0"]
+    if subprocess.run(script, cwd=bundle, check=False, capture_output=True).returncode:
+        return None
+    judged: tuple[str | Path, ...] = ("compile", bundle / "model.finetuned.onnx", "--preset", "fold", "--dry-run")
+    _, report = prunec(*judged, *network.options)
+    return report["passes"][0]["accuracy"]["value"] if report else None
+
+
 def _digits(name: str, _: Path) -> Trained:
     return Trained(name, ROOT / "models" / f"{name}.onnx", ("--data", str(ROOT / "models" / "digits.npz")))
 

@@ -14,5 +14,5 @@ class Care(Enum):
     """
 
     QUICK = Protocol(warm_up_seconds=0.2, min_rounds=6, max_seconds=4.0, half_width=0.015, confidence=0.95)
-    DECIDING = Protocol(warm_up_seconds=0.2, min_rounds=12, max_seconds=20.0, half_width=0.004, confidence=0.95)
+    DECIDING = Protocol(warm_up_seconds=0.2, max_seconds=30.0, half_width=0.005)
     FINAL = Protocol(max_seconds=30.0)
