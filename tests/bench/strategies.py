@@ -82,7 +82,7 @@ def _arguments() -> argparse.Namespace:
 
 def _cell(network: Trained, strategy: str, budget: str, epochs: int, bundle: Path) -> Cell:
     started = time.monotonic()
-    asked = ("--budget", budget, "--strategy", strategy, *network.options, "-o", bundle)
+    asked: tuple[str | Path, ...] = ("--budget", budget, "--strategy", strategy, *network.options, "-o", bundle)
     code, report = prunec("compile", network.model, *asked)
     minutes = (time.monotonic() - started) / 60
     if report is None:
