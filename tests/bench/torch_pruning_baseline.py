@@ -219,9 +219,17 @@ def main() -> None:
                     rows += [
                         bench.row(method, rounding, float(budget) / 100, arguments.steps) for rounding in ROUNDINGS
                     ]
+    rows = _with_earlier(rows)
     _print(rows)
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+
+
+def _with_earlier(rows: list[Row]) -> list[Row]:
+    """Put new rows in the place of those that answered the same question before."""
+    earlier = [Row(**item) for item in json.loads(RESULTS.read_text())] if RESULTS.exists() else []
+    known = {(row.network, row.method, row.round_to or 0, row.budget): row for row in (*earlier, *rows)}
+    return [known[key] for key in sorted(known)]
 
 
 if __name__ == "__main__":
