@@ -143,6 +143,22 @@ def _imagenet_images(folder: Path, size: int) -> tuple[Path, Path]:
     return judging, calibration
 
 
+def _coco(name: str, folder: Path) -> Trained:
+    """Prepare a detector and 128 images, one half of which judges by COCO's average precision."""
+    from coco import letterboxed
+
+    model = _existing(DATA / "detection_models" / f"{name}.onnx")
+    judging, calibration = folder / "coco_judging.npz", folder / "coco_calibration.npz"
+    if not calibration.exists():
+        x, y = letterboxed(_existing(DATA / "coco128" / "coco128_train2017.zip"))
+        order = np.random.default_rng(0).permutation(len(x))
+        for path, chosen in ((judging, order[::2]), (calibration, order[1::2])):
+            np.savez(path, x=x[chosen], y=y[chosen])
+    metric = f"{Path(__file__).with_name('coco.py')}:average_precision"
+    data = ("--data", str(judging), "--calibration-data", str(calibration), "--preprocess", "scale=1")
+    return Trained(name, model, (*data, "--metric", metric))
+
+
 def _existing(path: Path) -> Path:
     if not path.exists():
         raise FileNotFoundError(2, "absent", str(path))
@@ -153,6 +169,7 @@ _PREPARE = {
     "digits_resnet": _digits,
     "resnet20": _cifar,
     "resnet56": _cifar,
+    "yolox_nano": _coco,
     "mobilenet_v1_0.5_160": _imagenet,
     "mobilenet_v2_1.0_224": _imagenet,
 }
