@@ -4,7 +4,9 @@
 
 The network is the PyTorch module written from the ONNX file. Torch-Pruning (magnitude, Taylor, group norm; with and
 without rounding widths to 16) cuts it at a rate that is bisected until the exported ONNX file, timed like any
-candidate of `prunec compile`, is within the budget. Accuracy is without training, on the samples that judge.
+candidate of `prunec compile`, is within the budget. Layers whose cut leaves a network that does not run (zero-padded
+shortcuts) are left whole, as a user of it would do by `ignored_layers`. Accuracy is without training, on the samples
+that judge.
 Needs `pip install --no-deps torch-pruning==1.6.1`.
 """
 
@@ -17,6 +19,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +80,8 @@ class Bench:
     accuracy: Accuracy
     timer: EngineTimer
     before: float
+    whole: frozenset[str]
+    """Layers that are not cut."""
 
     def row(self, method: str, round_to: int | None, budget: float, steps: int) -> Row:
         """Bisect the rate; the result is the least rate tried whose engine is within the budget."""
@@ -112,7 +117,8 @@ class Bench:
         feeds = self.accuracy.calibrating.data.batch(self.accuracy.calibrating.indices[:1]).feeds
         example = torch.from_numpy(np.array(next(iter(feeds.values()))))
         classes = self.accuracy.judging.data.interface.class_output
-        pruner = _pruner(network, example, method, round_to, rate, classes.classes if classes else None)
+        whole = _whole(network, classes.classes if classes else None, self.whole)
+        pruner = _pruner(network, example, method, round_to, rate, whole)
         if method == "taylor":
             for images, labels in self._batches():
                 functional.cross_entropy(network(images), labels).backward()
@@ -124,8 +130,38 @@ class Bench:
             yield torch.from_numpy(np.array(next(iter(batch.feeds.values())))), torch.from_numpy(np.array(batch.labels))
 
 
+def _whole(network: torch.nn.Module, classes: int | None, names: frozenset[str]) -> list[torch.nn.Module]:
+    """Return the classifier, and the layers of these names."""
+    heads = [item for item in network.modules() if isinstance(item, torch.nn.Linear) and item.out_features == classes]
+    return heads + [item for name, item in network.named_modules() if name in names]
+
+
+def _not_survived(written: TorchModule, example: torch.Tensor, classes: int | None) -> frozenset[str]:
+    """Cut one group after the other, each in a new network; return the layers of those after which it does not run."""
+    found: set[str] = set()
+    for number in count():
+        network = instantiate(written).requires_grad_(True)  # its graph is that of autograd
+        names = {module: name for name, module in network.named_modules()}
+        pruner = _pruner(network, example, "magnitude", None, 0.5, _whole(network, classes, frozenset()))
+        group = next(islice(pruner.step(interactive=True), number, None), None)
+        if group is None:
+            return frozenset(found)
+        group.prune()
+        try:
+            network(example)
+        except (RuntimeError, ValueError, IndexError):
+            makers = [item.dep for item in group if "out_channels" in item.dep.handler.__name__]
+            found.update(names[maker.target.module] for maker in makers if maker.target.module in names)
+    raise AssertionError("groups do not end")
+
+
 def _pruner(
-    network: torch.nn.Module, example: torch.Tensor, method: str, round_to: int | None, rate: float, classes: int | None
+    network: torch.nn.Module,
+    example: torch.Tensor,
+    method: str,
+    round_to: int | None,
+    rate: float,
+    whole: list[torch.nn.Module],
 ) -> Any:
     import torch_pruning as tp
 
@@ -134,7 +170,6 @@ def _pruner(
         "taylor": tp.importance.GroupTaylorImportance(),
         "group norm": tp.importance.GroupMagnitudeImportance(p=2, group_reduction="mean", normalizer="mean"),
     }[method]
-    heads = [item for item in network.modules() if isinstance(item, torch.nn.Linear) and item.out_features == classes]
     return tp.pruner.BasePruner(
         network,
         example,
@@ -143,7 +178,7 @@ def _pruner(
         pruning_ratio=rate,
         max_pruning_ratio=0.9,
         round_to=round_to,
-        ignored_layers=heads,
+        ignored_layers=whole,
     )
 
 
@@ -182,7 +217,11 @@ def _bench(arguments: argparse.Namespace, folder: Path) -> Bench:
     timer = EngineTimer.start(target, loaded.original, feeds, binding, folder, np.random.default_rng(0))
     written = write_torch_module(loaded.normalised, load_emitters(), batchnorm=False)
     before = accuracy.of(loaded.original, timer).value
-    return Bench(arguments.model.stem, written, accuracy, timer, before)
+    classes = interface.class_output
+    example = torch.from_numpy(np.array(next(iter(feeds.values()))))
+    whole = _not_survived(written, example, classes.classes if classes else None)
+    print(f"left whole: {', '.join(sorted(whole)) or 'nothing'}", file=sys.stderr)
+    return Bench(arguments.model.stem, written, accuracy, timer, before, whole)
 
 
 def _print(rows: list[Row]) -> None:
