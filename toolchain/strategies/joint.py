@@ -7,7 +7,8 @@
    add up, so two more choices, by the criterion's own losses and step by step (`descent.py`), stand beside it: the
    repaired network that diverges least is taken.
 5. The engine is built and timed, the table corrected, the programme solved anew, until the measured interval is within
-   the budget and less than `tolerance` under it. What is left is spent on the steps that win back most.
+   the budget and less than `tolerance` under it. What is left is spent on the steps, or exchanges of a step for
+   another, after which the network diverges least (`exchange.py`).
 6. In `rounds`: on the way to the budget, units are scored anew in the network as it is then.
 
 HALP (Shen et al. 2022) chooses by a knapsack too, but with latencies per layer at fixed neighbours.
@@ -15,7 +16,7 @@ HALP (Shen et al. 2022) chooses by a knapsack too, but with latencies per layer 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -28,6 +29,7 @@ from toolchain.latency.contract import LatencyModel, Widths
 from toolchain.strategies.contract import Found, Problem, Strategy, Trial, aligned_widths
 from toolchain.strategies.exact.counts import counted
 from toolchain.strategies.exact.descent import descend
+from toolchain.strategies.exact.exchange import changes
 from toolchain.strategies.exact.instance import Candidates, Model
 from toolchain.strategies.exact.losses import Losses
 from toolchain.strategies.exact.milp import Solution, solve, solve_cheapest
@@ -41,6 +43,9 @@ AGREED = 1e-6
 
 MOST_SHIFTS = 4
 """How often the programme is solved again with lower limits because a solution is over."""
+
+MOST_JUDGED = 6
+"""How many changes are repaired and judged before one is built: those that the losses like best."""
 
 
 @dataclass(frozen=True)
@@ -111,16 +116,6 @@ def _steps(options: Joint, problem: Problem, group: Group) -> tuple[int, ...]:
     return tuple(width for width in problem.latency.steps(group.name) if width < group.width) or tuple(aligned)
 
 
-@dataclass(frozen=True)
-class Widening:
-    """A step back: the latency it is predicted to cost, as a ratio of the original's, and the loss it wins back."""
-
-    group: str
-    width: int
-    cost: float
-    gain: float
-
-
 class _Search:
     """The losses known so far, and the programme they go into."""
 
@@ -171,37 +166,38 @@ class _Search:
             yield plan
 
     def grown(self, found: Found) -> Found:
-        """Widen one group after the other, best gain first, as long as what is measured stays within."""
+        """Spend what is left, change after change, as long as the network gets better and the engine stays within."""
         assert found.best is not None
-        best, trials = found.best, list(found.trials)
-        latency, refused = self._corrected(trials), set[tuple[str, int]]()
-        while len(trials) < self._options.max_builds and len(refused) < self._options.max_refusals:
-            spare = self._problem.ratio - best.comparison.high
-            moves = [move for move in self._widenings(latency, best.plan) if move.cost <= spare]
-            moves = [move for move in moves if (move.group, move.width) not in refused]
-            if not moves:
+        best, trials, refused = found.best, list(found.trials), 0
+        while len(trials) < self._options.max_builds and refused < self._options.max_refusals:
+            known = {trial.plan for trial in trials}
+            plan = self._better(self._corrected(trials), best, known)
+            if plan is None:
                 break
-            move = max(moves, key=lambda move: move.gain / max(move.cost, 1e-6))
-            widths = {**self._widths(best.plan), move.group: move.width}
-            trials.append(self._problem.attempt_plan(self._plan(widths)))
+            trials.append(self._problem.attempt_plan(plan))
             if trials[-1].met:
                 best = trials[-1]
             else:
-                refused.add((move.group, move.width))
+                refused += 1
         regrown = f"regrown from {found.best.comparison.ratio:.1%} to {best.comparison.ratio:.1%} of the latency"
         return replace(found, best=best, trials=tuple(trials), notes=(*found.notes, regrown))
 
-    def _widenings(self, latency: LatencyModel, plan: Plan) -> list[Widening]:
-        """Return, for each narrowed group that is still there, the step back to the next candidate."""
-        widths, table = self._widths(plan), self._losses.table()
-        now = latency.predict(widths)
-        moves = []
-        for name, candidates in self._model.candidates.items():
-            wider = min((width for width in candidates if width > widths[name] > 0), default=None)
-            if wider is not None:
-                cost = latency.predict({**widths, name: wider}) - now
-                moves.append(Widening(name, wider, cost, table[name, widths[name]] - table[name, wider]))
-        return [move for move in moves if move.gain > 0]
+    def _better(self, latency: LatencyModel, best: Trial, known: Collection[Plan]) -> Plan | None:
+        """Return the plan near the best one, within what it leaves of the budget, that diverges least; None if it does.
+
+        Where nothing is judged: the one that wins back most of the losses for its latency.
+        """
+        spare = self._problem.ratio - best.comparison.high
+        near = changes(self._model.candidates, self._losses.table(), latency, self._widths(best.plan), spare)
+        plans = {plan: change for change in near if (plan := self._plan(change.widths)) not in known}
+        plans = {plan: change for plan, change in plans.items() if counts_hold(self._problem, plan)}
+        divergence = self._problem.divergence
+        if not self._options.judged or divergence is None:
+            winning = [plan for plan, change in plans.items() if change.gain > 0]
+            return max(winning, key=lambda plan: plans[plan].gain / plans[plan].cost, default=None)
+        judged = {plan: divergence(plan) for plan in (best.plan, *list(plans)[:MOST_JUDGED])}
+        least = min(judged, key=lambda plan: judged[plan])
+        return None if least == best.plan else least
 
     def _corrected(self, trials: Iterable[Trial]) -> LatencyModel:
         latency = self._problem.latency
