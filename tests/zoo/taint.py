@@ -31,7 +31,9 @@ DRAWS = range(3, 25)
 ENOUGH_POSITIONS = 192
 STRENGTH = 4.0
 MOVED = 1e-4
-"""A difference, relative to the tensor's largest value, that rounding does not make."""
+"""A difference, relative to the channel's largest value, that rounding does not make."""
+FAINT = 1e-6
+"""What a channel's largest value is taken for at least."""
 
 OUTPUT = 0
 """The node of the taint graph that stands for all outputs of the network."""
@@ -167,10 +169,10 @@ def _moved(
     value: Array, axis: int | None, origin: npt.NDArray[np.int64], target: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
     """Return edges (2, n) from each row's channel to the channels of `value` that differ from the last row's."""
-    scale = max(float(np.abs(value[-1]).max()), 1e-6)
-    different = np.abs(value[: len(origin)] - value[-1:]) > MOVED * scale
-    flat = different.reshape(len(origin), 1, -1) if axis is None else np.moveaxis(different, axis, 1)
-    rows, columns = np.nonzero(flat.reshape(*flat.shape[:2], -1).any(2))
+    channels = value.reshape(len(value), 1, -1) if axis is None else np.moveaxis(value, axis, 1)
+    channels = channels.reshape(*channels.shape[:2], -1)
+    scale = np.maximum(np.abs(channels[-1]).max(1, keepdims=True), FAINT)
+    rows, columns = np.nonzero((np.abs(channels[: len(origin)] - channels[-1]) > MOVED * scale).any(2))
     return np.stack([origin[rows], target[columns]])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,7 +14,7 @@ import onnx
 from toolchain.errors import ModelError
 from toolchain.graph.facts import Binding, Fact, bind_symbols, infer_facts
 from toolchain.graph.index import GraphIndex, Use
-from toolchain.graph.labels import KEPT, LabelArray, Labels, Reason, Role, is_line, varying_axes, wide_axes
+from toolchain.graph.labels import KEPT, LabelArray, Labels, Reason, Role, Site, is_line, varying_axes, wide_axes
 from toolchain.graph.limits import check_elements
 from toolchain.graph.resolution import Resolution
 from toolchain.graph.rule import NodeView, Rule
@@ -111,12 +111,13 @@ def analyse(model: onnx.ModelProto, rules: Mapping[str, Rule], *, binding: Bindi
     index = GraphIndex(model)
     bound = bind_symbols(model, overrides=binding)
     facts = infer_facts(index, bound)
-    for name, fact in facts.items():
-        check_elements(f"tensor '{name}'", fact.shape or ())
+    for shape, name in {fact.shape: name for name, fact in facts.items() if fact.shape}.items():
+        check_elements(f"tensor '{name}'", shape)
     labels = Labels(facts)
-    read = index.uses.keys() | {output.name for output in index.outputs}
+    unread = set(index.producers) - index.uses.keys() - {output.name for output in index.outputs}
+    settled = frozenset(["", *unread, *(name for name, fact in facts.items() if fact.shape is not None)])
     for number in range(len(index.nodes)):
-        _label_node(NodeView(index, number, labels), rules, read)
+        _label_node(NodeView(index, number, labels), rules, settled)
     _label_outputs(index, labels)
     resolution = resolve_counted_channels(index, facts, labels)
     places = _Places(resolution)
@@ -138,16 +139,15 @@ def _label_outputs(index: GraphIndex, labels: Labels) -> None:
             uses.add(Use(len(index.nodes), 0))
 
 
-def _label_node(view: NodeView, rules: Mapping[str, Rule], read: Set[str]) -> None:
-    """Ask the op's rule, where there is one and it knows all shapes; `read` names every tensor that something reads."""
-    node, facts = view.node, view.labels.facts
+def _label_node(view: NodeView, rules: Mapping[str, Rule], settled: frozenset[str]) -> None:
+    """Ask the op's rule, where there is one; `settled` are the tensors whose shapes are known or do not matter."""
+    node = view.node
     rule = rules.get(node.op_type) if node.domain in ("", "ai.onnx") else None
-    needed = [name for name in view.inputs if name] + [name for name in view.outputs if name in read]
-    unknown = [name for name in needed if name not in facts or facts[name].shape is None]
     captured = view.index.captures.get(view.node_index, frozenset())
-    if rule is not None and not unknown and not captured:
+    if rule is not None and not captured and settled.issuperset(view.inputs) and settled.issuperset(view.outputs):
         _apply(rule, view)
         return
+    unknown = [name for name in (*view.inputs, *view.outputs) if name not in settled]
     why = "there is no rule for this op" if rule is None else f"the shape of '{(unknown or ['?'])[0]}' is not known"
     view.freeze_inputs(why)
     for name in captured:
@@ -215,10 +215,18 @@ def _content(labels: LabelArray) -> int | bytes:
 
 def _parameter_sites(labels: Labels, places: _Places) -> tuple[ParameterSite, ...]:
     return tuple(
-        ParameterSite(site.parameter, axis.axis, site.role, site.use.node_index, axis.units)
+        ParameterSite(site.parameter, _own_axis(site, axis, labels), site.role, site.use.node_index, axis.units)
         for site in labels.sites
         if (axis := places.of(site.labels))
     )
+
+
+def _own_axis(site: Site, found: Axis, labels: Labels) -> int:
+    """Return the axis of the parameter; a single label does not tell by its shape, but the parameter may by its own."""
+    if site.labels.size > 1:
+        return found.axis
+    shape = labels.fact(site.parameter).shape or ()
+    return shape.index(1) if 1 in shape else found.axis
 
 
 def _groups(

@@ -35,7 +35,8 @@ class Evaluator:
         outputs = [name for name in node.output if name]
         function = onnx.helper.make_function("", "one_node", list(inputs), outputs, [node], self._opsets)
         try:
-            values = ReferenceEvaluator(function).run(None, dict(inputs), attributes={})
+            with np.errstate(all="ignore"):  # NumPy warns of what a node makes of odd numbers
+                values = ReferenceEvaluator(function).run(None, dict(inputs), attributes={})
         except (NotImplementedError, RuntimeError, TypeError, ValueError, IndexError):
             return ()  # An op the reference cannot run is merely not known.
         return tuple(np.asarray(value) for value in values)

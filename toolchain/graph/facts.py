@@ -91,10 +91,10 @@ class FactWalk:
     def __init__(self, index: GraphIndex, binding: Binding) -> None:
         self.index = index
         self.facts: dict[str, Fact] = {"": UNKNOWN}
-        self._ahead: dict[str, Fact] = {}
+        self._inferred = {""}
+        self._evaluated = {""}
         self._evaluator = Evaluator(index.model)
         self._opsets = list(index.model.opset_import)
-        self._declared = {item.name: item for item in (*index.model.graph.value_info, *index.outputs)}
         for item in index.inputs:
             self.facts[item.name] = _input_fact(item, binding)
         for name, tensor in index.constants.items():
@@ -104,31 +104,42 @@ class FactWalk:
         """Infer the types of the whole graph at once, which is valid while no constant is changed."""
         types = {item.name: _tensor_type(self.facts[item.name]) for item in self.index.inputs}
         found = {name: _type_fact(proto) for name, proto in infer_types(self.index, types).items()}
-        self._ahead = {name: fact for name, fact in found.items() if fact.shape is not None}
+        self.facts.update((name, fact) for name, fact in found.items() if fact.shape is not None)
+        self._inferred.update(found.keys() & self.facts.keys())
 
     def set_constant(self, name: str, tensor: onnx.TensorProto) -> None:
         """Record an initialiser; its value is kept where it is small."""
         shape = tuple(tensor.dims)
         small = prod(shape) <= SMALL_ELEMENTS and not tensor.external_data
         self.facts[name] = Fact(tensor.data_type, shape, tensor if small else None)
+        if small:
+            self._evaluated.add(name)
 
     def visit(self, node: onnx.NodeProto) -> None:
         """Derive the facts of the node's outputs from those of its inputs."""
-        self._visit(node, tuple(node.input), tuple(filter(None, node.output)))
+        self._visit(node, tuple(node.input), tuple(node.output))
 
     def visit_all(self) -> None:
         """Visit the nodes of the index in order."""
         for node, read, made in zip(self.index.nodes, self.index.node_inputs, self.index.node_outputs, strict=True):
-            self._visit(node, read, made if all(made) else tuple(filter(None, made)))
+            self._visit(node, read, made)
 
     def _visit(self, node: onnx.NodeProto, read: Sequence[str], made: Sequence[str]) -> None:
-        if all(name in self._ahead for name in made):
-            self.facts.update([(name, self._ahead[name]) for name in made])
-        else:
+        if not self._inferred.issuperset(made):
             inferred = self._infer(node)
-            self.facts.update((name, inferred.get(name) or self._declared_fact(name)) for name in made)
-        for name, value in self._evaluate(node, read, made).items():
+            self.facts.update((name, inferred.get(name) or self._declared_fact(name)) for name in made if name)
+        values: Mapping[str, Array] = {}
+        if self._evaluated.issuperset(read):
+            values = self._evaluate(node)
+        elif node.op_type == "Shape" and not node.domain:
+            values = self._shape_value(node)
+        for name, value in values.items():
             self.facts[name] = Fact(onnx.helper.np_dtype_to_tensor_dtype(value.dtype), value.shape, value)
+            self._evaluated.add(name)
+
+    @cached_property
+    def _declared(self) -> Mapping[str, onnx.ValueInfoProto]:
+        return {item.name: item for item in (*self.index.model.graph.value_info, *self.index.outputs)}
 
     def _declared_fact(self, name: str) -> Fact:
         return _type_fact(self._declared[name].type) if name in self._declared else UNKNOWN
@@ -161,16 +172,14 @@ class FactWalk:
             found[node.output[0]] = Fact(known[node.input[0]].dtype, known[node.input[0]].shape)
         return found
 
-    def _evaluate(self, node: onnx.NodeProto, read: Sequence[str], made: Sequence[str]) -> dict[str, Array]:
-        known = {name: self.facts.get(name, UNKNOWN) for name in read if name}
-        if any(fact.content is None for fact in known.values()):
-            return self._shape_value(node) if node.op_type == "Shape" and not node.domain else {}
-        sizes = [self.facts[name].shape for name in made]
-        if any(shape is None or prod(shape) > SMALL_ELEMENTS for shape in sizes):
+    def _evaluate(self, node: onnx.NodeProto) -> dict[str, Array]:
+        shapes = [self.facts[name].shape for name in node.output if name]
+        if any(shape is None or prod(shape) > SMALL_ELEMENTS for shape in shapes):
             return {}
         if node.domain not in ("", "ai.onnx") or node.op_type in NON_DETERMINISTIC or has_subgraphs(node):
             return {}
-        return self._evaluator.run(node, {name: fact.value for name, fact in known.items() if fact.value is not None})
+        known = {name: self.facts[name].value for name in node.input if name}
+        return self._evaluator.run(node, {name: value for name, value in known.items() if value is not None})
 
     def _shape_value(self, node: onnx.NodeProto) -> dict[str, Array]:
         shape = self.facts.get(node.input[0], UNKNOWN).shape

@@ -112,9 +112,12 @@ class Labels:
 
     def assign(self, name: str, labels: LabelArray) -> None:
         """Give a tensor its labels; axes along which they do not vary are stored with size 1."""
-        if name:
-            varying = varying_axes(labels)
-            self.tensors[name] = _squash(labels, (axis for axis in range(labels.ndim) if axis not in varying))
+        if not name:
+            return
+        varying = varying_axes(labels)
+        if not (varying and is_line(labels)):
+            labels = _squash(labels, (axis for axis in range(labels.ndim) if axis not in varying))
+        self.tensors[name] = labels
 
     def fresh(self, count: int) -> LabelArray:
         """Return new labels, all different."""
