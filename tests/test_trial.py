@@ -21,13 +21,13 @@ def saved(model, folder):
 def test_a_good_model_passes(tmp_path):
     model = network(batch="N")
     analysis = analyse(normalise(model), RULES, binding={"N": 3})
-    allowance = allowance_for(analysis, CostModel(analysis, RULES).total)
+    allowance = allowance_for(analysis.facts, CostModel(analysis, RULES).total)
     try_out(saved(model, tmp_path), {"N": 3}, allowance)
 
 
 def test_the_allowance_grows_with_the_work():
     analysis = analyse(normalise(network()), RULES)
-    small, large = (allowance_for(analysis, Cost(parameters, 10**11)) for parameters in (1, 10**9))
+    small, large = (allowance_for(analysis.facts, Cost(parameters, 10**11)) for parameters in (1, 10**9))
     assert BASE_SECONDS < small.processor_seconds < large.processor_seconds
     assert BASE_BYTES < small.memory_bytes < large.memory_bytes
 

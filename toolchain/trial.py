@@ -1,7 +1,7 @@
 """The trial: run a model that nobody here knows once, where it can do no harm.
 
-ONNX's checker accepts models that no runtime can run, that never end, or that need more memory than any machine has:
-only running them tells. What is asked before: `python -m toolchain.trial` is the process that does it.
+ONNX's checker accepts models that no runtime can run, that never end, that need more memory than any machine has, or
+that end the runtime's process: only running them tells. `python -m toolchain.trial` is the process that does it.
 """
 
 from __future__ import annotations
@@ -18,11 +18,14 @@ import onnx
 from pydantic import BaseModel, ValidationError
 
 from toolchain.errors import ModelError, PrunecError
-from toolchain.graph.analysis import Analysis
-from toolchain.graph.cost import Cost
+from toolchain.graph.analysis import analyse
+from toolchain.graph.cost import Cost, CostModel
 from toolchain.graph.deployment import random_feeds
+from toolchain.graph.facts import Binding, Fact
+from toolchain.graph.load import LoadedModel
 from toolchain.graph.normalise import normalise
-from toolchain.isolation import Allowance, run_isolated
+from toolchain.graph.rule import Rule
+from toolchain.isolation import Allowance, Ending, run_isolated
 
 BASE_SECONDS = 2
 MACS_PER_SECOND = 250_000_000
@@ -34,34 +37,50 @@ BYTES_PER_ELEMENT = 32
 
 class _Request(BaseModel):
     model: Path
-    binding: dict[str, int]
+    binding: dict[str, int] | None
     processor_seconds: int
     memory_bytes: int
 
 
-class _Answer(BaseModel):
+class Answer(BaseModel):
+    """What a process that ran a model has to say against it."""
+
     refusal: str = ""
 
 
-def allowance_for(analysis: Analysis, cost: Cost) -> Allowance:
+def allowance_for(facts: Mapping[str, Fact], cost: Cost) -> Allowance:
     """Return what a run may take: a small constant, and many times what its arithmetic and tensors need."""
-    elements = cost.parameters + sum(prod(fact.shape) for fact in analysis.facts.values() if fact.shape is not None)
+    elements = cost.parameters + sum(prod(fact.shape) for fact in facts.values() if fact.shape is not None)
     seconds = BASE_SECONDS + 2 * cost.macs // MACS_PER_SECOND + BYTES_PER_ELEMENT * elements // MACS_PER_SECOND
     return Allowance(seconds, BASE_BYTES + BYTES_PER_ELEMENT * elements)
 
 
-def try_out(path: Path, binding: Mapping[str, int], allowance: Allowance) -> None:
+def try_model(loaded: LoadedModel, rules: Mapping[str, Rule], binding: Binding | None) -> None:
+    """Try a model out, given what its arithmetic and tensors need at these sizes; `None`: load it, do not run it.
+
+    Raises ModelError as `try_out` does, and where the shapes contradict each other.
+    """
+    analysis = analyse(loaded.normalised, rules, binding=binding)
+    try_out(loaded.path, binding, allowance_for(analysis.facts, CostModel(analysis, rules).total))
+
+
+def try_out(path: Path, binding: Binding | None, allowance: Allowance) -> None:
     """Load a model and run it once on random inputs, in a process that may take no more than `allowance`.
 
     Raises ModelError where it cannot be loaded or run, does not end, needs too much memory, or crashes the runtime.
     """
     request = _Request(
         model=path.absolute(),
-        binding=dict(binding),
+        binding=None if binding is None else dict(binding),
         processor_seconds=allowance.processor_seconds,
         memory_bytes=allowance.memory_bytes,
     )
     ending = run_isolated("toolchain.trial", request.model_dump_json(), allowance)
+    check_ending(ending, path, allowance)
+
+
+def check_ending(ending: Ending, path: Path, allowance: Allowance) -> None:
+    """Raise ModelError unless the process that ran a model ended well, and had nothing to say against it."""
     if ending.is_out_of_time:
         what = f"{path}: one run does not end within {allowance.processor_seconds} seconds of processor time"
         raise ModelError(what, hint="is there a loop without end in it?")
@@ -69,7 +88,7 @@ def try_out(path: Path, binding: Mapping[str, int], allowance: Allowance) -> Non
         what = f"{path}: running it crashes ONNX Runtime ({signal.Signals(ending.signal).name})"
         raise ModelError(what, hint="check the model with its exporter")
     try:
-        answer = _Answer.model_validate_json(ending.output)
+        answer = Answer.model_validate_json(ending.output)
     except ValidationError as error:
         raise PrunecError(f"{path}: the process that tried it ended without an answer") from error
     if answer.refusal:
@@ -78,23 +97,25 @@ def try_out(path: Path, binding: Mapping[str, int], allowance: Allowance) -> Non
 
 def main() -> None:
     """Answer one request: read from standard input, answered on standard output."""
-    from toolchain.targets.onnxruntime import execute
+    from toolchain.targets.onnxruntime import ReferenceSession
 
     request = _Request.model_validate_json(sys.stdin.read())
     Allowance(request.processor_seconds, request.memory_bytes).enter()
     model = normalise(onnx.load(request.model))
-    feeds = random_feeds(model, request.binding, np.random.default_rng(0))
+    feeds = None if request.binding is None else random_feeds(model, request.binding, np.random.default_rng(0))
     try:
         with redirect_stdout(sys.stderr):  # the runtime prints; the answer must stand alone
             for optimise in (False, True):
-                execute(model, feeds, optimise)
-        answer = _Answer()
+                session = ReferenceSession(model, optimise=optimise)
+                if feeds is not None:
+                    session.run(feeds)
+        answer = Answer()
     except MemoryError:
-        answer = _Answer(refusal=f"one run needs more than {request.memory_bytes >> 20} MiB of memory")
+        answer = Answer(refusal=f"one run needs more than {request.memory_bytes >> 20} MiB of memory")
     except ModelError as error:
-        answer = _Answer(refusal=str(error))
+        answer = Answer(refusal=str(error))
     except UnicodeDecodeError:  # it quotes a string of the model that is no text
-        answer = _Answer(refusal="ONNX Runtime cannot load the model: a string in it is not UTF-8")
+        answer = Answer(refusal="ONNX Runtime cannot load the model: a string in it is not UTF-8")
     print(answer.model_dump_json())
 
 

@@ -37,7 +37,7 @@ from toolchain.pipeline.run import OnRecord, Outcome, Pipeline
 from toolchain.request import CompileRequest
 from toolchain.store.carried import CarriedLatencies
 from toolchain.store.latency_store import LatencyStore, default_path
-from toolchain.trial import allowance_for, try_out
+from toolchain.trial import try_model
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,9 +96,7 @@ class Workbench:
         """Read the latencies given, try the original out where it can do no harm, say what is odd about the samples."""
         if self.carried:
             self.reporter.progress(f"{len(self.carried.entries)} latencies of layers from {self.carried.path}")
-        analysis = analyse(self.loaded.normalised, self.request.rules, binding=self.binding)
-        cost = CostModel(analysis, self.request.rules).total
-        try_out(self.loaded.path, self.binding, allowance_for(analysis, cost))
+        try_model(self.loaded, self.request.rules, self.binding)
         if self.accuracy:
             for warning in self.accuracy.judging.data.warnings:
                 self.reporter.warn(warning)

@@ -2,13 +2,13 @@
 
 Both time the same layer, independently of each other. Others only ever add time, so the sweep is confirmed: its steps
 and the widths around them are timed again, the least counts, until the steps stay. Its steps are those of the
-three-point test: clearly faster than all wider ones chosen, and clearly faster than the next channel (on a slope any
-width is as good as its neighbours, and none is a step), narrower than the least acceptable width left out.
+three-point test: clearly faster than all wider ones chosen, clearly faster than the next channel, and flat before: not
+clearly slower than a hardly narrower width (by 1/64 of the full width, at least 4). On a slope any width is as good as
+its neighbours, and none is a step; the drops there are counted apart. Widths below the least acceptable are left out.
 
-A step of the sweep counts as found where the finder offers a width that is hardly narrower (by less than 1/64 of the
-full width, at least 4) and that the sweep says is as fast. A step of the finder is false where the sweep sees no drop
-from the step before it that exceeds the noise. Shapes that are finished are kept in results/steps.json, one entry a
-target and shape.
+A step of the sweep counts as found where the finder offers a width that is less than hardly narrower and that the sweep
+says is as fast. A step of the finder is false where the sweep sees no drop from the step before it that exceeds the
+noise. Shapes that are finished are kept in results/steps.json, one entry a target and shape.
 """
 
 from __future__ import annotations
@@ -91,6 +91,9 @@ class Outcome:
     swept_steps_offered: int
     """How many steps of the sweep the finder offers an equal of."""
     false_steps: tuple[int, ...]
+    slope_steps: tuple[int, ...]
+    """Drops of the sweep that are no steps only because a hardly narrower width is clearly faster: on a slope."""
+    slope_steps_offered: int
     timings: int
     """Second timings of the same width are counted too."""
     warm_timings: int
@@ -103,6 +106,7 @@ class Outcome:
     noise_percent: float
     sweep_ms: tuple[float, ...]
     """What the sweep saw, from width 1 on."""
+    sweep_noise: tuple[float, ...]
 
 
 def main() -> None:
@@ -179,8 +183,10 @@ def _judge(subject: Subject, target: Target, folder: Path) -> Outcome:
         subject, BlockClock(target, folder, np.random.default_rng(1), None, LEAST_SESSIONS), target, exhaustive=True
     )
     points = _confirmed(subject, swept.steps, target, folder)
-    steps = tuple(width for width in _three_point_steps(points, test) if width >= alignment.least)
-    near = max(4, subject.full // 64)
+    drops = [width for width in _drops(points, test) if width >= alignment.least]
+    near, offers = max(4, subject.full // 64), (subject.full, *found.steps.widths)
+    slope = tuple(width for width in drops if _faster(points[max(width - near, 1)], points[width], test))
+    steps = tuple(width for width in drops if width not in slope)
     return Outcome(
         what=subject.what,
         axis=subject.axis.value,
@@ -192,10 +198,10 @@ def _judge(subject: Subject, target: Target, folder: Path) -> Outcome:
         alignment=alignment.preferred,
         swept_steps=steps,
         found_steps=found.steps.widths,
-        swept_steps_offered=sum(
-            _offered(width, (subject.full, *found.steps.widths), points, near, test) for width in steps
-        ),
+        swept_steps_offered=sum(_offered(width, offers, points, near, test) for width in steps),
         false_steps=_false(found.steps, points),
+        slope_steps=slope,
+        slope_steps_offered=sum(_offered(width, offers, points, near, test) for width in slope),
         timings=clocks[0].timings,
         warm_timings=clocks[1].timings,
         sweep_timings=swept.steps.timings,
@@ -204,6 +210,7 @@ def _judge(subject: Subject, target: Target, folder: Path) -> Outcome:
         warm_seconds=round(warm_seconds, 4),
         noise_percent=round(100 * float(np.median([timing.noise for timing in points.values()])), 2),
         sweep_ms=tuple(round(timing.milliseconds, 5) for timing in points.values()),
+        sweep_noise=tuple(round(timing.noise, 5) for timing in points.values()),
     )
 
 
@@ -230,13 +237,14 @@ def _confirmed(subject: Subject, swept: Steps, target: Target, folder: Path) -> 
     return points
 
 
-def _three_point_steps(points: dict[int, Timing], test: StepTest) -> tuple[int, ...]:
-    return tuple(
-        width
-        for width in steps_of(points.items(), test).widths
-        if points[width].milliseconds
-        < points[width + 1].milliseconds * (1 - _threshold(points[width], points[width + 1], test))
-    )
+def _drops(points: dict[int, Timing], test: StepTest) -> tuple[int, ...]:
+    """Return the widths that are clearly faster than all wider ones chosen and than the next one."""
+    widths = steps_of(points.items(), test).widths
+    return tuple(width for width in widths if _faster(points[width], points[width + 1], test))
+
+
+def _faster(one: Timing, other: Timing, test: StepTest) -> bool:
+    return one.milliseconds < other.milliseconds * (1 - _threshold(one, other, test))
 
 
 def _threshold(one: Timing, other: Timing, test: StepTest) -> float:
@@ -285,10 +293,12 @@ def _print(outcomes: Sequence[dict]) -> None:
     console = Console(width=150)
     console.print(table)
     total = {
-        name: sum(len(item[name]) if isinstance(item[name], list) else item[name] for item in outcomes)
+        name: sum(len(item[name]) if isinstance(item.get(name), list) else item.get(name, 0) for item in outcomes)
         for name in (
             "swept_steps",
             "swept_steps_offered",
+            "slope_steps",
+            "slope_steps_offered",
             "found_steps",
             "false_steps",
             "timings",
@@ -298,7 +308,8 @@ def _print(outcomes: Sequence[dict]) -> None:
         )
     }
     console.print(
-        f"offered {total['swept_steps_offered']} of {total['swept_steps']} steps of the sweeps, "
+        f"offered {total['swept_steps_offered']} of {total['swept_steps']} steps of the sweeps "
+        f"(and {total['slope_steps_offered']} of {total['slope_steps']} drops on slopes), "
         f"{total['false_steps']} of {total['found_steps']} false; "
         f"{total['sweep_timings'] / total['timings']:.1f} times fewer timings; "
         f"warm store {total['seconds'] / total['warm_seconds']:.0f} times faster"

@@ -106,6 +106,6 @@ def test_a_command_of_the_readme_runs(command, folder):
     measures = any(name in command for name in ("compile", "verify build"))
     assert done.returncode in (MAY_DECIDE if measures else (0,)), done.stdout + done.stderr
     assert "Traceback" not in done.stderr
-    assert done.stdout
+    assert done.stdout or not command.startswith("prunec")
     for option, name in re.findall(r"(-o|--junit|--markdown|--outputs) (\S+)", filled(command)):
         assert (folder / name).exists(), f"{option} {name}"

@@ -212,6 +212,12 @@ def set_all(items: object, field: str, value: object) -> None:
 
 
 CONV = "net (float[1,3,8,8] x) => (float[1,4,8,8] y) <float[4,3,1,1] w> { y = Conv(x, w) }"
+DIVISION = (
+    "net (float[1,3,8,8] x, int64[1] n) => (float[1,4,8,8] y, int64[1] z) "
+    "<float[4,3,1,1] w, int64[1] least = {{-9223372036854775808}}, int64[1] minus = {{-1}}> "
+    "{{ y = Conv(x, w) a = Sub(n, n) d = Add(a, least) z = Div({}, minus) }}"
+)
+"""-2^63 / -1 is no 64-bit number: the processor raises an exception, which ends ONNX Runtime 1.31 by SIGFPE."""
 
 BAD_MODELS: Mapping[str, Maker] = {
     "no nodes": changed(lambda model: model.graph.ClearField("node")),
@@ -311,6 +317,8 @@ BAD_MODELS: Mapping[str, Maker] = {
     "a function that calls itself": function_that_calls_itself,
     "a Loop of 2^62 trips": lambda: loop(1 << 62),
     "a constant Loop of 2^62 trips": lambda: constant_loop(1 << 62),
+    "a division that ends the process": parsed(DIVISION.format("d")),
+    "a constant division that ends the process": parsed(DIVISION.format("least")),
     "branches 30 deep": lambda: deep_branches(30),
     "branches of 2^14 graphs": lambda: deep_branches(14),
     "branches 4 deep": lambda: deep_branches(4),

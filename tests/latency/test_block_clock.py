@@ -11,7 +11,9 @@ from toolchain.latency.block_clock import BlockClock
 from toolchain.latency.block_model import BlockModel
 from toolchain.latency.fusion import fuse
 from toolchain.latency.measured_table import measured_table
+from toolchain.latency.quiet import quiet_ms
 from toolchain.latency.weighted import Pair
+from toolchain.measure.pace import Pace
 from toolchain.store.latency_store import LatencyStore
 from toolchain.targets.null import LAUNCH_US, Null
 from toolchain.targets.onnxruntime import Onnxruntime
@@ -86,3 +88,24 @@ def test_an_unreadable_entry_is_timed_again(tmp_path):
         clock = clock_of(Null(), tmp_path, store)
         assert clock.milliseconds(block, pair) == expected
     assert clock.timings == 1
+
+
+def test_what_had_to_be_scaled_to_the_pace_is_replaced_when_it_is_timed_again(tmp_path):
+    clock = clock_of(Onnxruntime(), tmp_path)
+    slowed = [False]
+    clock.pace = Pace(look=lambda: 200.0 if slowed[0] else 100.0)
+    assert clock.latency(body(), Pair(32, 32)).pace_us == 100.0
+    slowed[0] = True
+    scaled = clock.latency(body(), Pair(32, 16))
+    slowed[0] = False
+    again = clock.again(body(), Pair(32, 16))
+    assert quiet_ms(again.samples_ms) > quiet_ms(scaled.samples_ms)
+    assert clock.again(body(), Pair(32, 16)) == again
+
+
+def test_what_the_store_knows_at_one_pace_sets_that_of_the_clock(tmp_path):
+    with LatencyStore(tmp_path / "store", print) as store:
+        first = clock_of(Onnxruntime(), tmp_path, store).latency(body(), Pair(32, 16))
+        clock = clock_of(Onnxruntime(), tmp_path, store)
+        assert clock.latency(body(), Pair(32, 16)) == first
+    assert clock.pace.us == first.pace_us > 0

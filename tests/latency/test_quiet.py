@@ -21,6 +21,11 @@ def test_sessions_are_opened_until_the_two_fastest_agree():
     assert next(latencies) == 7.0
 
 
+def test_as_many_sessions_are_returned_as_were_wanted_at_least():
+    latencies = iter([1.3, 1.0, 5.0, 1.2, 1.01])
+    assert quiet_sessions(lambda: [next(latencies)], 4) == [[1.0], [1.01], [1.2], [1.3]]
+
+
 def test_two_sessions_do_where_nobody_disturbs():
     opened = []
     quiet_sessions(lambda: opened.append(1) or [1.0])

@@ -85,6 +85,15 @@ def test_a_damaged_descriptor_is_built_anew(model, tmp_path):
     assert find(engine.path, engine.identity, engine.model_sha256)
 
 
+def test_an_engine_of_another_version_is_built_anew(model, tmp_path):
+    engine = TARGET.build(model, tmp_path)
+    descriptor = engine.path.parent / "descriptor.json"
+    older = descriptor.read_text().replace(engine.identity.runtime, "onnxruntime 1.0.0")
+    descriptor.write_text(older)
+    assert TARGET.build(model, tmp_path) == engine
+    assert descriptor.read_text() != older
+
+
 def test_a_refused_build_leaves_nothing_behind(tmp_path):
     with pytest.raises(ModelError):
         TARGET.build(_unknown_op(), tmp_path)

@@ -9,6 +9,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from toolchain.cli.compose import load_rules
 from toolchain.cli.terminal import Terminal
 from toolchain.emit.markdown import latency_text, ratio_text
 from toolchain.emit.report import LatencyFigure
@@ -20,6 +21,7 @@ from toolchain.measure.lock import device_lock
 from toolchain.measure.protocol import Feeds, Protocol, compare
 from toolchain.targets import registry as targets
 from toolchain.targets.contract import Target
+from toolchain.trial import try_model
 
 
 def bench(
@@ -35,7 +37,8 @@ def bench(
 ) -> None:
     """Time CANDIDATE against BASELINE: the ratio of their latencies, with its interval."""
     terminal = Terminal(quiet=json_output)
-    models = [load_model(path).original for path in (baseline, candidate)]
+    loaded = [load_model(path) for path in (baseline, candidate)]
+    models = [item.original for item in loaded]
     shapes = parse_input_shapes(input_shapes)
     generator = np.random.default_rng(seed)
     bindings = [deployment_binding(model, shapes, {}) for model in models]
@@ -43,6 +46,9 @@ def bench(
     if _signature(feeds) != _signature(others):
         raise UsageError(f"{baseline} and {candidate} do not take the same inputs", hint="only like compares with like")
     chosen = targets.create(target, target_options)
+    if chosen.executes:
+        for item, sizes in zip(loaded, bindings, strict=True):
+            try_model(item, load_rules(), sizes)
     if chosen.needs_fixed_sizes:
         models = [bind_model(model, sizes) for model, sizes in zip(models, bindings, strict=True)]
     protocol = Protocol(half_width=half_width, max_seconds=max_seconds)

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from toolchain.cli.compose import load_rules
 from toolchain.cli.terminal import Terminal
 from toolchain.emit.bundle import replaced
 from toolchain.emit.report import Frozen, TargetFigure
@@ -20,6 +21,7 @@ from toolchain.measure.lock import device_lock
 from toolchain.targets import registry as targets
 from toolchain.targets.contract import Target
 from toolchain.targets.engine import Engine
+from toolchain.trial import try_model
 
 
 class BuiltFigure(Frozen):
@@ -53,6 +55,8 @@ def build(
         _require_varying(chosen, builds)
         chosen = targets.create(chosen.name, ",".join([*options, f"builds={builds}"]), for_building=True)
     loaded = load_model(model)
+    if chosen.executes:
+        try_model(loaded, load_rules(), binding=None)
     source = loaded.original
     if chosen.needs_fixed_sizes:
         source = bind_model(source, deployment_binding(source, parse_input_shapes(input_shapes), {}))

@@ -29,6 +29,12 @@ def load_passes() -> Mapping[str, type[Pass]]:
     return {item.name(): item for item in scan("passes", Pass)}  # type: ignore[type-abstract]
 
 
+def can_fold(model: onnx.ModelProto) -> bool:
+    """Tell whether there may be anything to fold in a normalised model."""
+    found: bool = import_module("passes.fold_constants").has_work(model.graph)
+    return found
+
+
 def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
     """Compute what does not depend on the input, which every preset does first."""
     folded: onnx.ModelProto = import_module("passes.fold_constants").fold_constants(model)

@@ -10,7 +10,8 @@ import typer
 from rich.text import Text
 from rich.tree import Tree
 
-from toolchain.cli.compose import fold_constants, load_rules
+from toolchain.cli.compose import load_rules
+from toolchain.cli.folding import folded_apart
 from toolchain.cli.terminal import Terminal
 from toolchain.emit.markdown import count_text, printable
 from toolchain.emit.report import Frozen
@@ -64,10 +65,9 @@ def inspect(
     if json_output and dot_output:
         raise UsageError("--json and --dot both want stdout for themselves", hint="give one of them")
     rules = load_rules()
-    folded = fold_constants(load_model(model).normalised)
-    shapes = parse_input_shapes(input_shapes)
-    binding = deployment_binding(folded, shapes, {}) if shapes else None
-    analysis = analyse(folded, rules, binding=binding)
+    loaded, shapes = load_model(model), parse_input_shapes(input_shapes)
+    binding = deployment_binding(loaded.normalised, shapes, {}) if shapes else None
+    analysis = analyse(folded_apart(loaded, binding), rules, binding=binding)
     inspection = _inspection(model, analysis, CostModel(analysis, rules))
     if json_output:
         print(inspection.model_dump_json(indent=2))

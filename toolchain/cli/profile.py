@@ -10,7 +10,8 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from toolchain.cli.compose import fold_constants, load_rules
+from toolchain.cli.compose import load_rules
+from toolchain.cli.folding import folded_apart
 from toolchain.cli.terminal import Terminal
 from toolchain.emit.bundle import replaced
 from toolchain.errors import UsageError
@@ -23,6 +24,7 @@ from toolchain.profile.page import render_drawing, render_page
 from toolchain.profile.run import Wanted, profile_network
 from toolchain.store.latency_store import LatencyStore, default_path
 from toolchain.targets import registry as targets
+from toolchain.trial import try_model
 
 RENDERERS = {".html": render_page, ".svg": render_drawing}
 BAR_CELLS = 20
@@ -49,9 +51,12 @@ def profile(
     if output is not None and output.suffix not in RENDERERS:
         raise UsageError(f"--output {output} is neither a .html nor a .svg file", hint="choose one of these endings")
     terminal = Terminal(quiet=json_output)
-    folded = fold_constants(load_model(model).normalised)
-    analysis = analyse(folded, load_rules(), binding=deployment_binding(folded, parse_input_shapes(input_shapes), {}))
+    loaded, rules, shapes = load_model(model), load_rules(), parse_input_shapes(input_shapes)
     chosen = targets.create(target, target_options)
+    binding = deployment_binding(loaded.normalised, shapes, {})
+    if chosen.executes:
+        try_model(loaded, rules, binding)
+    analysis = analyse(folded_apart(loaded, binding), rules, binding=binding)
     with (
         terminal.live(),
         tempfile.TemporaryDirectory(prefix="prunec-") as folder,

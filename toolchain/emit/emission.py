@@ -273,4 +273,10 @@ def _unknown(request: CompileRequest, emission: Emission) -> tuple[str, ...]:
         notes.append("whether the shipped weights are where the source's were: a pass after pruning rewrote the graph")
     if not request.target.measured:
         notes.append(f"target {request.target.name} models latencies: no number here was measured")
+    here, there = request.target.identity(), emission.latencies.identity if emission.latencies else None
+    if there and there != here:
+        notes.append(
+            f"what the engine takes on {there.device}, {there.runtime}: layers' latencies from there chose the widths, "
+            f"engines were built and timed on {here.device}, {here.runtime}"
+        )
     return tuple(notes)

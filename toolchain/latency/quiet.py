@@ -17,9 +17,9 @@ def quiet_ms(samples_ms: Sequence[float]) -> float:
 
 
 def quiet_sessions(session: Callable[[], list[float]], least: int = 2) -> list[list[float]]:
-    """Open at least so many sessions, and on until the two fastest agree; return these two.
+    """Open at least so many sessions, and on until the two fastest agree; return the fastest `least`, fastest first.
 
-    Sessions differ by where their memory lies and by who else was there; the third and later ones are for the latter.
+    Sessions differ by where their memory lies and by who else was there; more than `least` are for the latter.
     """
     found: list[list[float]] = []
     while len(found) < MAX_SESSIONS:
@@ -27,4 +27,4 @@ def quiet_sessions(session: Callable[[], list[float]], least: int = 2) -> list[l
         found.sort(key=quiet_ms)
         if len(found) >= least and quiet_ms(found[1]) <= quiet_ms(found[0]) * (1 + AGREEMENT):
             break
-    return found[:2]
+    return found[:least]

@@ -10,16 +10,17 @@ The curve is not swept:
 1. Multiples of the target's preferred alignment are the prior. They are bisected: a stretch whose ends agree is flat
    and is not looked into; one whose ends differ is split, down to neighbouring multiples.
 2. Between neighbouring multiples a < b that differ, the edge should be at a: the narrowest acceptable width above a
-   then costs what b costs. A few pairs, the outermost and random ones, are tested (the third point). A pair that fails
-   may be part of a slope: its inner points lie on the line between its ends, within half the threshold, and there is
-   nothing to look for. If one is neither, all are tested, and those that are neither are bisected down to the least
-   alignment.
+   then costs no less than b (the third point). A few pairs are tested: the one below the first multiple, where kernels
+   may be others, the widest one, and random ones. A pair that fails may be part of a slope: its inner points lie on the
+   line between its ends, within half the threshold, and there is nothing to look for. If one is neither, all are
+   tested, and those that are neither are bisected down to the least alignment.
 3. Random widths are spot-checked. One that costs no more than the next narrower width seen, by the least alignment or
    more away, clearly less than every wider one, and less than the line between its neighbours is a surprise: the
    stretch up to the wider one is bisected down to single channels.
 
-Disturbances only ever add time. Where a width can be timed again, that is done with what they could explain: the pairs
-that fail in step 2, the surprises of step 3, and in the end the multiples that are no step. The lesser time counts.
+Disturbances only ever add time. Where a width can be timed again, that is done with what they could explain: after
+step 1 the multiples that are no step, the full width among them, and the narrowest width if it is one; then the pairs
+that fail in step 2, and the surprises of step 3. The lesser time counts.
 
 A slope has no stairs, and any width of it is as good as its neighbours: the multiples that the threshold can tell
 apart are its steps.
@@ -55,7 +56,8 @@ class StepTest:
     smallest: float = 0.02
     noises: float = 3.0
     tested_pairs: int = 3
-    spot_checks: int = 2
+    widths_a_check: int = 128
+    """One random width is checked for each so many."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,10 @@ def find_steps(
     )
     curve.bisect(multiples)
     curve.refine(multiples)
+    steps, (narrowest, *others) = {*steps_of(curve.candidates, test).widths}, multiples
+    curve.confirm({*others} - steps | {narrowest} & steps)
     curve.test_pairs(multiples, alignment.least, generator)
     curve.spot_check(full, alignment, generator)
-    curve.confirm({width for width, _ in curve.candidates} - {*steps_of(curve.candidates, test).widths})
     return Steps(steps_of(curve.candidates, test).widths, tuple(curve.points))
 
 
@@ -146,7 +149,7 @@ class _Curve:
 
     def confirm(self, widths: Iterable[int]) -> bool:
         """Time again those that have not been yet; tell whether there were any."""
-        doubtful = set(widths) - self._confirmed
+        doubtful = set(widths) & set(self._timed) - self._confirmed
         if self._time_again is None or not doubtful:
             return False
         self._timed |= {width: self._time_again(width) for width in sorted(doubtful)}
@@ -180,16 +183,21 @@ class _Curve:
             last = multiples[low]
 
     def test_pairs(self, multiples: Sequence[int], least: int, generator: np.random.Generator) -> None:
-        """Test that latency rises right after the narrower of two neighbouring multiples, or evenly between them."""
+        """Test that no width between two neighbouring multiples is cheaper than the wider one, or that all slope."""
         timed = set(self._timed)
         pairs = [
             (narrow, wide)
             for narrow, wide in pairwise(multiples)
             if {narrow, wide} <= timed and wide - narrow > least and not self.flat(narrow, wide)
         ]
-        chosen = _some(pairs, self._test.tested_pairs, generator)
-        if all(self._nothing_between(*pair, least) for pair in chosen):
-            return
+        below = [pair for pair in pairs if pair[1] == multiples[1]]
+        above = [pair for pair in pairs if pair not in below]
+        chosen = _some(above, max(self._test.tested_pairs - len(below), 1), generator)
+        self._look_between(below, least)
+        if not all(self._nothing_between(*pair, least) for pair in chosen):
+            self._look_between(above, least)
+
+    def _look_between(self, pairs: Iterable[tuple[int, int]], least: int) -> None:
         for narrow, wide in pairs:
             if not self._nothing_between(narrow, wide, least):
                 self.bisect([narrow, *range(_next_multiple(narrow, least), wide, least), wide])
@@ -197,7 +205,7 @@ class _Curve:
     def spot_check(self, full: int, alignment: Alignment, generator: np.random.Generator) -> None:
         """Time random widths; where one beats all wider ones that were timed, look closer."""
         candidates = [width for width in range(1, full) if width not in self._timed]
-        count = min(self._test.spot_checks, len(candidates), full // alignment.preferred)
+        count = min(max(full // self._test.widths_a_check, 1), len(candidates))
         for width in generator.choice(candidates, count, replace=False).tolist() if count else ():
             widths = [other for other, _ in self.points]
             place = bisect_left(widths, width)
@@ -224,7 +232,7 @@ class _Curve:
     def _nothing_between(self, narrow: int, wide: int, least: int) -> bool:
         """Tell whether the widths between two multiples are no better than these: past the edge, or on a slope."""
         first = _next_multiple(narrow, least)
-        if self.flat(first, wide):
+        if not self._faster(first, wide):
             return True
         middle = max((narrow + wide) // 2 // least * least, first)
         if all(self._on_line(narrow, width, wide) for width in (first, middle)):
@@ -250,8 +258,8 @@ def _threshold(one: Timing, other: Timing, test: StepTest) -> float:
 
 
 def _some(pairs: Sequence[tuple[int, int]], count: int, generator: np.random.Generator) -> list[tuple[int, int]]:
-    """Return the outermost pairs and random ones between them."""
+    """Return the widest pair and random ones among the others."""
     if len(pairs) <= count:
         return list(pairs)
-    inner = generator.choice(np.arange(1, len(pairs) - 1), max(count - 2, 0), replace=False)
-    return [pairs[0], *(pairs[number] for number in sorted(inner.tolist())), pairs[-1]]
+    others = generator.choice(len(pairs) - 1, count - 1, replace=False)
+    return [*(pairs[number] for number in sorted(others.tolist())), pairs[-1]]

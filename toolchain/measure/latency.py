@@ -1,6 +1,6 @@
 """A latency: never a bare number, but samples and what they mean."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from pydantic import TypeAdapter
@@ -31,6 +31,8 @@ class Latency:
     """Runs that the kernel interrupted and that are therefore not among the samples, where enough others are."""
     gpu: GpuStates | None = None
     """Clocks and temperature of the GPU before and after, where there is one that tells."""
+    pace_us: float | None = None
+    """The pace of the processor that the samples are given at, where they were timed beside matrix products."""
 
     @property
     def median_ms(self) -> float:
@@ -61,6 +63,19 @@ class Latency:
     def measured(self) -> bool:
         """Whether the samples are measurements; otherwise a formula made them."""
         return self.clock is not Clock.MODELLED
+
+    def at_pace(self, pace_us: float) -> "Latency":
+        """Return this latency as it would be at another pace of the processor; unchanged where its own is unknown."""
+        if self.pace_us is None:
+            return self
+        factor = pace_us / self.pace_us
+        return replace(
+            self,
+            samples_ms=tuple(sample * factor for sample in self.samples_ms),
+            low_ms=self.low_ms * factor,
+            high_ms=self.high_ms * factor,
+            pace_us=pace_us,
+        )
 
     def to_json(self) -> str:
         """Return this latency as JSON."""

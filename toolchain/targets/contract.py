@@ -84,6 +84,11 @@ class Target(ABC):
         return False
 
     @property
+    def feels_pace(self) -> bool:
+        """Whether kernels take clearly longer while the processor's wide multipliers are slowed (measure/pace.py)."""
+        return False
+
+    @property
     def options(self) -> tuple[tuple[str, str], ...]:
         """The options as (name, text) pairs."""
         return tuple((field.name, str(getattr(self, field.name))) for field in fields(self))

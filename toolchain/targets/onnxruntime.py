@@ -89,6 +89,11 @@ class Onnxruntime(Target):
         """Whether it computes in the calling thread alone."""
         return self.provider == "cpu" and self.threads == 1
 
+    @property
+    def feels_pace(self) -> bool:
+        """Whether its kernels are given at one pace: where one thread computes, whose pace can be told."""
+        return self.single_threaded
+
     def availability(self) -> Availability:
         """Say whether the installed wheel has the provider."""
         if _PROVIDERS[self.provider] in onnxruntime.get_available_providers():

@@ -33,7 +33,7 @@ from toolchain.targets.contract import Alignment, Availability, Clock, Feeds, Ta
 from toolchain.targets.engine import Engine, Identity
 from toolchain.targets.host import cpu_device
 from toolchain.targets.layer_time import LayerTime
-from toolchain.targets.openvino_profile import layer_times
+from toolchain.targets.openvino_profile import SETTLE_RUNS, layer_times
 
 _ELEMENT_TYPES = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 _CAPABILITIES = {"float32": "FP32", "float16": "FP16", "bfloat16": "BF16"}
@@ -135,19 +135,20 @@ class Openvino(Target):
         return _Runner(lambda: self._load(engine.path))
 
     def profile(self, model: onnx.ModelProto, engine: Engine, feeds: Feeds, runs: int) -> tuple[LayerTime, ...]:
-        """Run with performance counters, whose means tick in microseconds."""
+        """Run with performance counters, read after each run."""
         compiled = self._load(engine.path, profiled=True)
         request = compiled.create_infer_request()
         for name, value in feeds.items():
             request.set_tensor(name, _library().Tensor(value))
-        request.infer()
-        first = request.get_profiling_info()
-        runs_ms = []
+        for _ in range(SETTLE_RUNS):
+            request.infer()
+        reads, runs_ms = [request.get_profiling_info()], []
         for _ in range(runs):
             start = time.perf_counter()
             request.infer()
             runs_ms.append((time.perf_counter() - start) * 1e3)
-        return layer_times(model, compiled.get_runtime_model(), first, request.get_profiling_info(), runs_ms)
+            reads.append(request.get_profiling_info())
+        return layer_times(model, compiled.get_runtime_model(), reads, runs_ms)
 
     def _load(self, path: Path, *, profiled: bool = False) -> Any:
         try:

@@ -15,22 +15,42 @@ import onnx
 from toolchain.graph.index import GraphIndex
 from toolchain.targets.layer_time import LayerTime, first_outputs, names_to_nodes, share_nodes
 
+SETTLE_RUNS = 3
+DISTURBED = 1.1
+"""A run that took longer than the faster ones by this factor was interrupted."""
+SHORTEST_STRETCH = 3
+TICK_SECONDS = 1e-6
+
 _DATA = frozenset({"Input", "Const", "Output"})
 _MOVES = frozenset({"Reorder"})
 
 
 def layer_times(
-    model: onnx.ModelProto, runtime: Any, first: Sequence[Any], last: Sequence[Any], runs_ms: Sequence[float]
+    model: onnx.ModelProto, runtime: Any, reads: Sequence[Sequence[Any]], runs_ms: Sequence[float]
 ) -> tuple[LayerTime, ...]:
     """Return the operations of the runtime model; those that were not executed take 0.
 
-    `first` are the counters after a first run, which compiles kernels, `last` those after all. A counter holds the mean
-    of all runs so far. What the machine did meanwhile is in the wall-clock times of the runs, so for kernel k in run i
+    `reads` are the counters after `SETTLE_RUNS` runs, which compile kernels and fill caches, and again after each of
+    the runs that are timed; `runs_ms` is what these took on the wall. A counter holds the mean of all runs so far, in
+    whole microseconds: it rounds down each run, and their mean once more. After m runs of d it shows, with what the
+    first ones took beyond d as c,
 
-        sample[k, i] = mean_k * wall[i] / mean(wall),    mean_k = ((n + 1) last_k - first_k) / n
+        counter[m] + 1 = d + c / m        within half a microsecond,
+
+    whose d is found by least squares over the longest stretch of undisturbed runs. One interruption takes longer than
+    all these runs, and a mean does not tell which kernel it hit. For kernel k in run i
+
+        sample[k, i] = d_k                                           in that stretch,
+                       d_k * wall[i] / mean(wall in that stretch)    in other runs.
+
+    Where there is no such stretch, d is the mean of all runs, and all are others.
     """
-    means_ms = _means_ms(first, last, len(runs_ms))
-    spread = np.array(runs_ms) / np.mean(runs_ms)
+    stretch, every = undisturbed(runs_ms), slice(0, len(runs_ms))
+    fitted = stretch or every
+    kernels_ms = typical_ms(reads[fitted.start : fitted.stop + 1], SETTLE_RUNS + fitted.start)
+    spread = np.array(runs_ms) / np.mean(runs_ms[fitted])
+    if stretch:
+        spread[stretch] = 1.0
     index = GraphIndex(model)
     known = names_to_nodes(model)
     kernels = [kernel for kernel in runtime.get_ordered_ops() if _text(kernel, "layerType") not in _DATA]
@@ -42,19 +62,27 @@ def layer_times(
             op_type=_text(kernel, "layerType"),
             nodes=first_outputs(index, share),
             tensor=tensors.get(kernel.get_friendly_name(), ""),
-            samples_ms=tuple((means_ms.get(kernel.get_friendly_name(), 0.0) * spread).tolist()),
+            samples_ms=tuple((kernels_ms.get(kernel.get_friendly_name(), 0.0) * spread).tolist()),
         )
         for kernel, share in zip(kernels, shares, strict=True)
     )
 
 
-def _means_ms(first: Sequence[Any], last: Sequence[Any], runs: int) -> Mapping[str, float]:
-    before, after = _counters_ms(first), _counters_ms(last)
-    return {name: max((runs + 1) * ms - before.get(name, 0.0), 0.0) / runs for name, ms in after.items()}
+def undisturbed(runs_ms: Sequence[float]) -> slice | None:
+    """Return the longest stretch of runs none of which was interrupted; None where it is too short."""
+    calm = np.array(runs_ms) <= DISTURBED * np.percentile(runs_ms, 25)
+    edges = np.flatnonzero(np.diff(calm, prepend=False, append=False)).reshape(-1, 2)
+    start, stop = max(edges.tolist(), key=lambda edge: edge[1] - edge[0])
+    return slice(start, stop) if stop - start >= SHORTEST_STRETCH else None
 
 
-def _counters_ms(counters: Sequence[Any]) -> Mapping[str, float]:
-    return {counter.node_name: counter.real_time.total_seconds() * 1e3 for counter in counters}
+def typical_ms(reads: Sequence[Sequence[Any]], runs_before: int) -> Mapping[str, float]:
+    """Return what each kernel takes, from counters that were read after each run, first after `runs_before` runs."""
+    names = [counter.node_name for counter in reads[0]]
+    ticks = np.array([[counter.real_time.total_seconds() / TICK_SECONDS for counter in read] for read in reads])
+    inverse = 1.0 / np.arange(runs_before, runs_before + len(reads))
+    fitted = np.polyfit(inverse, ticks + 1, 1)[1] * (ticks[-1] > 0)
+    return dict(zip(names, (np.maximum(fitted, 0.0) * TICK_SECONDS * 1e3).tolist(), strict=True))
 
 
 def _claims(kernel: Any, known: Mapping[str, int]) -> list[int]:
