@@ -24,7 +24,7 @@ def fold_constants(model: onnx.ModelProto, size_threshold_bytes: int = SIZE_THRE
     Folding runs the nodes, so a loop is never folded: it need not end. Where there is nothing to fold, and no node
     whose output nobody reads, this is the model itself.
     """
-    if not _has_work(model.graph):
+    if not has_work(model.graph):
         return model
     with G_LOGGER.suppress():
         graph = gs.import_onnx(copy_model(model))
@@ -32,8 +32,8 @@ def fold_constants(model: onnx.ModelProto, size_threshold_bytes: int = SIZE_THRE
         return normalise(gs.export_onnx(graph.cleanup(), do_type_check=False))
 
 
-def _has_work(graph: onnx.GraphProto) -> bool:
-    """Look before the graph is turned into GraphSurgeon's, which takes long for a large one."""
+def has_work(graph: onnx.GraphProto) -> bool:
+    """Tell whether there may be anything to fold or drop, without GraphSurgeon, which takes long for a large graph."""
     constants = {"", *(item.name for item in graph.initializer)}
     constants |= {item.values.name for item in graph.sparse_initializer}
     read = {name for node in graph.node for name in node.input} | {item.name for item in graph.output}
