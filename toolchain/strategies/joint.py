@@ -47,6 +47,10 @@ MOST_SHIFTS = 4
 MOST_JUDGED = 6
 """How many changes are repaired and judged before one is built: those that the losses like best."""
 
+CLEARLY = 0.95
+"""What a change must bring the divergence down to, as a share: some hundred samples tell no less, and the best of
+several seems better than it is."""
+
 
 @dataclass(frozen=True)
 class Joint(Strategy):
@@ -183,9 +187,9 @@ class _Search:
         return replace(found, best=best, trials=tuple(trials), notes=(*found.notes, regrown))
 
     def _better(self, latency: LatencyModel, best: Trial, known: Collection[Plan]) -> Plan | None:
-        """Return the plan near the best one, within what it leaves of the budget, that diverges least; None if it does.
+        """Return the plan near the best one, within what that leaves of the budget, that diverges clearly less.
 
-        Where nothing is judged: the one that wins back most of the losses for its latency.
+        None where no plan does. Where nothing is judged: the one that wins back most of the losses for its latency.
         """
         spare = self._problem.ratio - best.comparison.high
         near = changes(self._model.candidates, self._losses.table(), latency, self._widths(best.plan), spare)
@@ -197,7 +201,7 @@ class _Search:
             return max(winning, key=lambda plan: plans[plan].gain / plans[plan].cost, default=None)
         judged = {plan: divergence(plan) for plan in (best.plan, *list(plans)[:MOST_JUDGED])}
         least = min(judged, key=lambda plan: judged[plan])
-        return None if least == best.plan else least
+        return least if judged[least] < CLEARLY * judged[best.plan] else None
 
     def _corrected(self, trials: Iterable[Trial]) -> LatencyModel:
         latency = self._problem.latency
