@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -71,13 +70,14 @@ def folder_name(source_sha256: str, identity: Identity) -> str:
 
 
 def seal(path: Path, identity: Identity, source_sha256: str) -> Engine:
-    """Describe the engine just written to `path`, in a file beside it, and flush its folder to the disk."""
+    """Describe the engine just written to `path`, in a file beside it.
+
+    Nothing is flushed to the disk: whoever finds the engine compares its content with the description, and what is
+    shipped is flushed when it is shipped.
+    """
     engine = Engine(path, identity, content_sha256(path.parent), source_sha256)
     named = replace(engine, path=Path(path.name))
     (path.parent / _DESCRIPTOR).write_bytes(_ADAPTER.dump_json(named))
-    for file in path.parent.iterdir():
-        with file.open("rb") as handle:
-            os.fsync(handle.fileno())
     return engine
 
 
