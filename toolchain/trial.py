@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from math import prod
 from pathlib import Path
@@ -95,6 +95,19 @@ def check_ending(ending: Ending, path: Path, allowance: Allowance) -> None:
         raise ModelError(f"{path}: {answer.refusal}", hint="check the model with its exporter")
 
 
+def answer_with(run: Callable[[], None], what: str, memory_bytes: int) -> None:
+    """Run a model in a process of its own and print the answer; `what` is what it does, for people."""
+    try:
+        with redirect_stdout(sys.stderr):  # runtimes print; the answer must stand alone
+            run()
+        answer = Answer()
+    except MemoryError:
+        answer = Answer(refusal=f"{what} needs more than {memory_bytes >> 20} MiB of memory")
+    except ModelError as error:
+        answer = Answer(refusal=str(error))
+    print(answer.model_dump_json())
+
+
 def main() -> None:
     """Answer one request: read from standard input, answered on standard output."""
     from toolchain.targets.onnxruntime import ReferenceSession
@@ -103,20 +116,17 @@ def main() -> None:
     Allowance(request.processor_seconds, request.memory_bytes).enter()
     model = normalise(onnx.load(request.model))
     feeds = None if request.binding is None else random_feeds(model, request.binding, np.random.default_rng(0))
-    try:
-        with redirect_stdout(sys.stderr):  # the runtime prints; the answer must stand alone
+
+    def run() -> None:
+        try:
             for optimise in (False, True):
                 session = ReferenceSession(model, optimise=optimise)
                 if feeds is not None:
                     session.run(feeds)
-        answer = Answer()
-    except MemoryError:
-        answer = Answer(refusal=f"one run needs more than {request.memory_bytes >> 20} MiB of memory")
-    except ModelError as error:
-        answer = Answer(refusal=str(error))
-    except UnicodeDecodeError:  # it quotes a string of the model that is no text
-        answer = Answer(refusal="ONNX Runtime cannot load the model: a string in it is not UTF-8")
-    print(answer.model_dump_json())
+        except UnicodeDecodeError as error:  # it quotes a string of the model that is no text
+            raise ModelError("ONNX Runtime cannot load the model: a string in it is not UTF-8") from error
+
+    answer_with(run, "one run", request.memory_bytes)
 
 
 if __name__ == "__main__":

@@ -15,14 +15,13 @@ import json
 import tempfile
 import time
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from trained import Trained, finetuned, prepared, prunec, trained
+from trained import Compiled, Trained, compiled, finetuned, prepared, trained
 
 from toolchain.recovery.elimination import Consumer, eliminate
 
@@ -38,24 +37,12 @@ class Tuned:
 
 
 @dataclass(frozen=True)
-class Row:
-    """One compile: what was asked for, and what its report says."""
+class Row(Compiled):
+    """One compile by a criterion."""
 
-    network: str
-    budget: str
     criterion: str
     compensated: bool
-    exit_code: int
-    ratio: float
-    ratio_low: float
-    ratio_high: float
-    accuracy_before: float
-    accuracy_after: float
     tuned: tuple[Tuned, ...]
-    minutes: float
-    device: str
-    runtime: str
-    date: str
 
     @property
     def key(self) -> tuple[str, str, str, bool]:
@@ -127,34 +114,13 @@ def _elimination(channels: int) -> Elimination:
 
 def _row(network: Trained, budget: str, criterion: str, compensated: bool, arguments: argparse.Namespace) -> Row:
     passes = f"fold-constants,fold-batchnorm,prune(strategy={arguments.strategy},criterion={criterion})"
-    options = ("--passes", passes + ",compensate" * compensated, *network.options)
     with tempfile.TemporaryDirectory() as folder:
         bundle = Path(folder) / "bundle"
-        started = time.monotonic()
-        code, report = prunec("compile", network.model, "--budget", budget, *options, "-o", bundle)
-        minutes = (time.monotonic() - started) / 60
-        if report is None:
-            raise SystemExit(f"{network.name}, {budget}, {criterion}: exit code {code} without a report")
+        answer = compiled(network, budget, bundle, "--passes", passes + ",compensate" * compensated)
+        if answer is None:
+            raise SystemExit(f"{network.name}, {budget}, {criterion}: no report")
         tuned = tuple(Tuned(epochs, finetuned(network, bundle, epochs)) for epochs in arguments.epochs)
-    passes_made = [item for item in report["passes"] if item["status"] != "rolled back"]
-    latency = passes_made[-1]["latency"]
-    return Row(
-        network=network.name,
-        budget=budget,
-        criterion=criterion,
-        compensated=compensated,
-        exit_code=code,
-        ratio=latency["ratio"],
-        ratio_low=latency["ratio_low"],
-        ratio_high=latency["ratio_high"],
-        accuracy_before=passes_made[0]["accuracy"]["value"],
-        accuracy_after=passes_made[-1]["accuracy"]["value"],
-        tuned=tuned,
-        minutes=minutes,
-        device=report["target"]["device"],
-        runtime=report["target"]["runtime"],
-        date=datetime.now(UTC).date().isoformat(),
-    )
+    return Row(**asdict(answer[0]), criterion=criterion, compensated=compensated, tuned=tuned)
 
 
 def _table(rows: list[Row]) -> Table:
@@ -167,8 +133,8 @@ def _table(rows: list[Row]) -> Table:
             row.budget,
             row.criterion,
             "yes" if row.compensated else "no",
-            f"{100 * row.ratio:.1f} % [{100 * row.ratio_low:.1f}, {100 * row.ratio_high:.1f}]",
-            f"{row.accuracy_before:.2f} -> {row.accuracy_after:.2f} %",
+            row.ratio_text,
+            row.accuracy_text,
             ", ".join(tuned) or "-",
             f"{row.minutes:.1f}",
         )

@@ -47,7 +47,6 @@ def main() -> None:
     parser.add_argument("--network", default="resnet50", choices=sorted(networks()))
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--images", type=int, default=256)
-    parser.add_argument("--folder", type=Path, help="not used: nothing is prepared")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         cost = _cost(arguments.network, arguments.size, arguments.images, Path(folder))

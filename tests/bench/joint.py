@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
-from trained import Trained, prunec, trained
+from trained import Compiled, Trained, compiled, trained
 
 from models.export import export
 from models.registry import networks
@@ -70,19 +69,11 @@ class Solved:
 
 
 @dataclass(frozen=True)
-class Compiled:
-    """One compile."""
+class Ablated(Compiled):
+    """One compile without an ingredient."""
 
-    network: str
-    budget: str
     variant: str
-    exit_code: int
-    ratio: float
-    high: float
-    accuracy_before: float
-    accuracy_after: float
     engines: int
-    minutes: float
     notes: tuple[str, ...]
 
 
@@ -97,13 +88,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         solved = solver_figures(Path(folder))
         show("exact choice, ResNet-50", solved)
-        compiled = []
+        rows = []
         if not arguments.solver_only:
-            compiled = ablation(Path(folder), *(getattr(arguments, name).split(",") for name in AXES))
-            show("ablation", compiled)
-    found = {"solver": [asdict(item) for item in solved], "ablation": [asdict(item) for item in compiled]}
+            rows = ablation(Path(folder), *(getattr(arguments, name).split(",") for name in AXES))
+            show("ablation", rows)
+    found = {"solver": [asdict(item) for item in solved], "ablation": [asdict(item) for item in rows]}
     kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    RESULTS.write_text(json.dumps({**kept, **{name: rows for name, rows in found.items() if rows}}, indent=2) + "\n")
+    RESULTS.write_text(json.dumps({**kept, **{name: items for name, items in found.items() if items}}, indent=2) + "\n")
 
 
 AXES = ("networks", "budgets", "variants")
@@ -156,42 +147,31 @@ def resnet50_problem(folder: Path) -> Problem:
     )
 
 
-def ablation(folder: Path, names: list[str], budgets: Sequence[str], variants: Sequence[str]) -> list[Compiled]:
+def ablation(folder: Path, names: list[str], budgets: Sequence[str], variants: Sequence[str]) -> list[Ablated]:
     """Compile every network to every budget in every variant; one that fails is left out, and the tool says why."""
     cases = [(net, budget, variant) for net in trained(names, folder) for budget in budgets for variant in variants]
-    found = [compiled(*case, folder) for case in cases]
+    found = [ablated(*case, folder) for case in cases]
     return [item for item in found if item is not None]
 
 
-def compiled(network: Trained, budget: str, variant: str, folder: Path) -> Compiled | None:
+def ablated(network: Trained, budget: str, variant: str, folder: Path) -> Ablated | None:
     """Run the command line."""
     options = f",strategy_options={VARIANTS[variant]}" if VARIANTS[variant] else ""
     pipeline = PRESETS["default"].replace("prune", f"prune(strategy=joint{options})", 1)
     bundle = folder / f"{network.name}-{budget.rstrip('%')}-{variant.replace(' ', '-')}"
-    started = time.monotonic()
-    exit_code, report = prunec(
-        "compile", network.model, "--budget", budget, "--passes", pipeline, *network.options, "-o", bundle
-    )
-    if report is None:
+    answer = compiled(network, budget, bundle, "--passes", pipeline)
+    if answer is None:
         return None
-    passes = report["passes"]
-    latency = passes[-1]["latency"]
-    return Compiled(
-        network=network.name,
-        budget=budget,
+    made, report = answer
+    return Ablated(
+        **asdict(made),
         variant=variant,
-        exit_code=exit_code,
-        ratio=latency["ratio"],
-        high=latency["high"],
-        accuracy_before=passes[0]["accuracy"]["value"],
-        accuracy_after=passes[-1]["accuracy"]["value"],
         engines=len(report["pruning"]["trials"]),
-        minutes=(time.monotonic() - started) / 60,
-        notes=tuple(note for item in passes if item["name"] == "prune" for note in item["notes"]),
+        notes=tuple(note for item in report["passes"] if item["name"] == "prune" for note in item["notes"]),
     )
 
 
-def show(title: str, rows: Sequence[Solved] | Sequence[Compiled]) -> None:
+def show(title: str, rows: Sequence[Solved] | Sequence[Ablated]) -> None:
     """Print a table, a column for each field."""
     if not rows:
         return

@@ -10,39 +10,25 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-import time
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from trained import Trained, finetuned, prepared, prunec, trained
+from trained import Compiled, Trained, compiled, finetuned, prepared, trained
 
 RESULTS = Path(__file__).parent / "results" / "strategies.json"
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One compile, and what its report says."""
+class Cell(Compiled):
+    """One compile by a strategy."""
 
-    network: str
     strategy: str
-    budget: str
-    exit_code: int
-    ratio: float
-    ratio_low: float
-    ratio_high: float
-    accuracy_before: float
-    accuracy_after: float
     accuracy_finetuned: float | None
     epochs: int
     engines: int
     notes: tuple[str, ...]
-    minutes: float
-    device: str
-    runtime: str
-    date: str
 
     @property
     def key(self) -> tuple[str, str, str, int]:
@@ -81,33 +67,18 @@ def _arguments() -> argparse.Namespace:
 
 
 def _cell(network: Trained, strategy: str, budget: str, epochs: int, bundle: Path) -> Cell:
-    started = time.monotonic()
-    asked: tuple[str | Path, ...] = ("--budget", budget, "--strategy", strategy, *network.options, "-o", bundle)
-    code, report = prunec("compile", network.model, *asked)
-    minutes = (time.monotonic() - started) / 60
-    if report is None:
-        raise SystemExit(f"{network.name}, {strategy}, {budget}: exit code {code} without a report")
-    passes = [item for item in report["passes"] if item["status"] != "rolled back"]
-    latency = passes[-1]["latency"]
-    notes = tuple(note for item in passes for note in item["notes"])
+    answer = compiled(network, budget, bundle, "--strategy", strategy)
+    if answer is None:
+        raise SystemExit(f"{network.name}, {strategy}, {budget}: no report")
+    made, report = answer
+    kept = [item for item in report["passes"] if item["status"] != "rolled back"]
     return Cell(
-        network=network.name,
+        **asdict(made),
         strategy=strategy,
-        budget=budget,
-        exit_code=code,
-        ratio=latency["ratio"],
-        ratio_low=latency["ratio_low"],
-        ratio_high=latency["ratio_high"],
-        accuracy_before=passes[0]["accuracy"]["value"],
-        accuracy_after=passes[-1]["accuracy"]["value"],
         accuracy_finetuned=finetuned(network, bundle, epochs) if epochs else None,
         epochs=epochs,
         engines=len(report["pruning"]["trials"]) if report["pruning"] else 0,
-        notes=notes,
-        minutes=minutes,
-        device=report["target"]["device"],
-        runtime=report["target"]["runtime"],
-        date=datetime.now(UTC).date().isoformat(),
+        notes=tuple(note for item in kept for note in item["notes"]),
     )
 
 
@@ -121,8 +92,8 @@ def _table(cells: list[Cell]) -> Table:
             cell.budget,
             cell.strategy,
             str(cell.exit_code),
-            f"{100 * cell.ratio:.1f} % [{100 * cell.ratio_low:.1f}, {100 * cell.ratio_high:.1f}]",
-            f"{cell.accuracy_before:.2f} -> {cell.accuracy_after:.2f} %",
+            cell.ratio_text,
+            cell.accuracy_text,
             tuned,
             str(cell.engines),
             f"{cell.minutes:.1f}",

@@ -8,10 +8,12 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,61 @@ class Trained:
     options: tuple[str, ...]
     training: Path | None = None
     """Samples for fine-tuning, none of them among those that judge."""
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """One compile of a network, and what its report says of the last pass that stayed."""
+
+    network: str
+    budget: str
+    exit_code: int
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+    accuracy_before: float
+    accuracy_after: float
+    minutes: float
+    device: str
+    runtime: str
+    date: str
+
+    @property
+    def ratio_text(self) -> str:
+        """The ratio with its interval."""
+        return f"{100 * self.ratio:.1f} % [{100 * self.ratio_low:.1f}, {100 * self.ratio_high:.1f}]"
+
+    @property
+    def accuracy_text(self) -> str:
+        """The accuracy before and after."""
+        return f"{self.accuracy_before:.2f} -> {self.accuracy_after:.2f} %"
+
+
+def compiled(network: Trained, budget: str, bundle: Path, *options: str) -> tuple[Compiled, Any] | None:
+    """Compile, and return what came of it and the report; None where there is no report, and the tool says why."""
+    started = time.monotonic()
+    asked = ("--budget", budget, *options, *network.options, "-o", str(bundle))
+    code, report = prunec("compile", network.model, *asked)
+    minutes = (time.monotonic() - started) / 60
+    if report is None:
+        return None
+    kept = [item for item in report["passes"] if item["status"] != "rolled back"]
+    first, last = kept[0], kept[-1]
+    made = Compiled(
+        network=network.name,
+        budget=budget,
+        exit_code=code,
+        ratio=last["latency"]["ratio"],
+        ratio_low=last["latency"]["ratio_low"],
+        ratio_high=last["latency"]["ratio_high"],
+        accuracy_before=first["accuracy"]["value"],
+        accuracy_after=last["accuracy"]["value"],
+        minutes=minutes,
+        device=report["target"]["device"],
+        runtime=report["target"]["runtime"],
+        date=datetime.now(UTC).date().isoformat(),
+    )
+    return made, report
 
 
 def trained(names: list[str], folder: Path) -> list[Trained]:

@@ -7,7 +7,6 @@ again here: GraphSurgeon leaves alone what it has no memory for, so that a trial
 from __future__ import annotations
 
 import sys
-from contextlib import redirect_stdout
 from pathlib import Path
 
 import onnx
@@ -15,7 +14,6 @@ from pydantic import BaseModel
 
 from toolchain.cli.compose import can_fold, fold_constants
 from toolchain.emit.bundle import save_model
-from toolchain.errors import ModelError
 from toolchain.graph.cost import Cost
 from toolchain.graph.facts import Binding, bind_symbols, infer_facts
 from toolchain.graph.index import GraphIndex
@@ -23,7 +21,7 @@ from toolchain.graph.load import LoadedModel
 from toolchain.graph.normalise import normalise
 from toolchain.isolation import Allowance, run_isolated
 from toolchain.scratch import scratch_folder
-from toolchain.trial import Answer, allowance_for, check_ending
+from toolchain.trial import allowance_for, answer_with, check_ending
 
 
 class _Request(BaseModel):
@@ -59,15 +57,11 @@ def main() -> None:
     """Answer one request: read from standard input, answered on standard output."""
     request = _Request.model_validate_json(sys.stdin.read())
     Allowance(request.processor_seconds, request.memory_bytes).enter()
-    try:
-        with redirect_stdout(sys.stderr):  # the answer must stand alone
-            save_model(fold_constants(normalise(onnx.load(request.model))), request.folded)
-        answer = Answer()
-    except MemoryError:
-        answer = Answer(refusal=f"folding its constants needs more than {request.memory_bytes >> 20} MiB of memory")
-    except ModelError as error:
-        answer = Answer(refusal=str(error))
-    print(answer.model_dump_json())
+
+    def fold() -> None:
+        save_model(fold_constants(normalise(onnx.load(request.model))), request.folded)
+
+    answer_with(fold, "folding its constants", request.memory_bytes)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import ClassVar
 
 import numpy as np
@@ -193,13 +194,16 @@ class _Search:
         """
         spare = self._problem.ratio - best.comparison.high
         near = changes(self._model.candidates, self._losses.table(), latency, self._widths(best.plan), spare)
-        plans = {plan: change for change in near if (plan := self._plan(change.widths)) not in known}
-        plans = {plan: change for plan, change in plans.items() if counts_hold(self._problem, plan)}
+        plans = ((self._plan(change.widths), change) for change in near)
+        fresh = ((plan, change) for plan, change in plans if plan not in known and counts_hold(self._problem, plan))
         divergence = self._problem.divergence
         if not self._options.judged or divergence is None:
-            winning = [plan for plan, change in plans.items() if change.gain > 0]
-            return max(winning, key=lambda plan: plans[plan].gain / plans[plan].cost, default=None)
-        judged = {plan: divergence(plan) for plan in (best.plan, *list(plans)[:MOST_JUDGED])}
+            winning = {plan: change for plan, change in fresh if change.gain > 0}
+            return max(winning, key=lambda plan: winning[plan].gain / winning[plan].cost, default=None)
+        candidates = [plan for plan, _ in islice(fresh, MOST_JUDGED)]
+        if not candidates:
+            return None
+        judged = {plan: divergence(plan) for plan in (best.plan, *candidates)}
         least = min(judged, key=lambda plan: judged[plan])
         return least if judged[least] < CLEARLY * judged[best.plan] else None
 
