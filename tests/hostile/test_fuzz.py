@@ -1,6 +1,7 @@
 """Real models, damaged by chance: an exit code of the table, no traceback, an end, and a bound on memory. Always."""
 
 from collections import Counter
+from shutil import rmtree
 
 import numpy as np
 import pytest
@@ -8,18 +9,25 @@ from commands import TABLE
 from mutations import damaged, real_models
 
 MEMORY_BYTES = 3 << 29
-COMPILE_EVERY = 29
-"""Shares no factor with the number of models, so that each is compiled."""
-CALLS = {
-    True: ("compile", "bad.onnx", "--budget", "60%", "--target", "null", "--dry-run"),
-    False: ("inspect", "bad.onnx"),
+EMITTED = "emitted"
+INSPECTING = ("inspect", "bad.onnx")
+RARELY = {
+    29: ("compile", "bad.onnx", "--budget", "60%", "--target", "null", "--dry-run"),
+    31: ("emit", "bad.onnx", "-o", EMITTED),
 }
+"""Of how many cases one is for a slow command. These share no factor with the number of models: each has its turn."""
+
+
+def command_for(number):
+    """Return the command that a case is for."""
+    return next((command for every, command in RARELY.items() if number % every == 0), INSPECTING)
 
 
 def verdict(commands, folder, content, command):
     """Run a command on a file; return its exit code, or what it did that it must never do."""
     (folder / "bad.onnx").write_bytes(content)
     outcome = commands.run(command, folder)
+    rmtree(folder / EMITTED, ignore_errors=True)
     if outcome.code not in TABLE:
         return f"{outcome.code}: {outcome.stderr.strip()[-300:]}"
     if "Traceback" in outcome.stderr:
@@ -35,7 +43,7 @@ def fuzz(commands, folder, cases, seed):
     for number in range(cases):
         generator = np.random.default_rng((seed, number))
         content = damaged(models[number % len(models)], generator)
-        found = verdict(commands, folder, content, CALLS[number % COMPILE_EVERY == 0])
+        found = verdict(commands, folder, content, command_for(number))
         if isinstance(found, str):
             defects[seed, number] = found
         codes[found if isinstance(found, int) else "defect"] += 1

@@ -18,28 +18,9 @@ pytest.importorskip("zoo.libraries", reason="the zoo is made of networks of torc
 
 from zoo.channels import partition
 from zoo.exports import Exporter, export
-from zoo.networks import BY_NAME
+from zoo.networks import NETWORKS
 
 pytestmark = pytest.mark.slow
-
-NAMES = [
-    "torchvision/resnet18",
-    "torchvision/densenet121",
-    "torchvision/googlenet",
-    "torchvision/mobilenet_v3_small",
-    "torchvision/shufflenet_v2_x0_5",
-    "torchvision/r3d_18",
-    "unet/resnet18",
-    "timm/convnext_atto",
-    "timm/cs3darknet_s",
-    "timm/ghostnet_100",
-    "timm/hrnet_w18_small",
-    "timm/mobilevit_xxs",
-    "timm/regnety_002",
-    "timm/res2net50_14w_8s",
-    "timm/resnest14d",
-    "timm/skresnet18",
-]
 
 NEWER_OPSET = 20
 
@@ -47,9 +28,9 @@ Unit = frozenset[tuple[str, int, int]]
 """Where a unit lives: parameter, axis, position."""
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=NETWORKS, ids=lambda network: network.name)
 def model(request: pytest.FixtureRequest) -> onnx.ModelProto:
-    network = BY_NAME[request.param]
+    network = request.param
     exported = normalise(export(network.build(), network.example(), Exporter.FOLDED))
     return FoldConstants().run(exported, None).model  # type: ignore[arg-type]
 
