@@ -16,7 +16,7 @@ HALP (Shen et al. 2022) chooses by a knapsack too, but with latencies per layer 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import ClassVar
@@ -49,8 +49,8 @@ MOST_JUDGED = 6
 """How many changes are repaired and judged before one is built: those that the losses like best."""
 
 CLEARLY = 0.95
-"""What a change must bring the divergence down to, as a share: some hundred samples tell no less, and the best of
-several seems better than it is."""
+"""What a change must bring the divergence down to, as a share, where little of the budget is left: some hundred samples
+tell no less, and the best of several seems better than it is."""
 
 
 @dataclass(frozen=True)
@@ -171,12 +171,11 @@ class _Search:
             yield plan
 
     def grown(self, found: Found) -> Found:
-        """Spend what is left, change after change, as long as the network gets better and the engine stays within."""
+        """Try what is near the engines measured so far, as long as the network gets better within the budget."""
         assert found.best is not None
-        best, trials, refused = found.best, list(found.trials), 0
+        best, trials, refused = self._least_diverging(found.trials), list(found.trials), 0
         while len(trials) < self._options.max_builds and refused < self._options.max_refusals:
-            known = {trial.plan for trial in trials}
-            plan = self._better(self._corrected(trials), best, known)
+            plan = self._better(self._corrected(trials), best, trials)
             if plan is None:
                 break
             trials.append(self._problem.attempt_plan(plan))
@@ -187,25 +186,49 @@ class _Search:
         regrown = f"regrown from {found.best.comparison.ratio:.1%} to {best.comparison.ratio:.1%} of the latency"
         return replace(found, best=best, trials=tuple(trials), notes=(*found.notes, regrown))
 
-    def _better(self, latency: LatencyModel, best: Trial, known: Collection[Plan]) -> Plan | None:
-        """Return the plan near the best one, within what that leaves of the budget, that diverges clearly less.
+    def _least_diverging(self, trials: Iterable[Trial]) -> Trial:
+        """Return the trial within the budget that is best, not the one that uses most of it."""
+        met, divergence = [trial for trial in trials if trial.met], self._problem.divergence
+        if not self._options.judged or divergence is None:
+            return max(met, key=lambda trial: trial.comparison.ratio)
+        return min(met, key=lambda trial: divergence(trial.plan))
 
-        None where no plan does. Where nothing is judged: the one that wins back most of the losses for its latency.
+    def _better(self, latency: LatencyModel, best: Trial, trials: Sequence[Trial]) -> Plan | None:
+        """Return the plan near a measured one, within what that leaves of the budget, that diverges clearly less.
+
+        None where no plan does. Where nothing is judged: the one of least loss. What a trial over the budget lacks
+        counts as well: next to the best network of all may be the best one within.
         """
-        spare = self._problem.ratio - best.comparison.high
-        near = changes(self._model.candidates, self._losses.table(), latency, self._widths(best.plan), spare)
-        plans = ((self._plan(change.widths), change) for change in near)
-        fresh = ((plan, change) for plan, change in plans if plan not in known and counts_hold(self._problem, plan))
+        fresh = islice(self._near(latency, trials), MOST_JUDGED)
         divergence = self._problem.divergence
         if not self._options.judged or divergence is None:
-            winning = {plan: change for plan, change in fresh if change.gain > 0}
-            return max(winning, key=lambda plan: winning[plan].gain / winning[plan].cost, default=None)
-        candidates = [plan for plan, _ in islice(fresh, MOST_JUDGED)]
+            plan, loss = next(fresh, (None, np.inf))
+            return plan if loss < self._loss(best.plan) else None
+        candidates = [plan for plan, _ in fresh]
         if not candidates:
             return None
-        judged = {plan: divergence(plan) for plan in (best.plan, *candidates)}
+        judged = {plan: divergence(plan) for plan in candidates}
         least = min(judged, key=lambda plan: judged[plan])
-        return least if judged[least] < CLEARLY * judged[best.plan] else None
+        left = self._problem.ratio - best.comparison.high
+        share = CLEARLY if left <= self._options.tolerance else 1.0
+        return least if judged[least] < share * divergence(best.plan) else None
+
+    def _near(self, latency: LatencyModel, trials: Sequence[Trial]) -> Iterator[tuple[Plan, float]]:
+        """Yield plans that are predicted to be within the budget, and their losses, the least first."""
+        table, known = self._losses.table(), {trial.plan for trial in trials}
+        found = []
+        for trial in trials:
+            spare = self._problem.ratio - trial.comparison.high
+            found += changes(self._model.candidates, table, latency, self._widths(trial.plan), spare)
+        for change in sorted(found, key=lambda change: change.loss):
+            plan = self._plan(change.widths)
+            if plan not in known and counts_hold(self._problem, plan):
+                known.add(plan)
+                yield plan, change.loss
+
+    def _loss(self, plan: Plan) -> float:
+        table = self._losses.table()
+        return sum(table[point] for point in self._widths(plan).items())
 
     def _corrected(self, trials: Iterable[Trial]) -> LatencyModel:
         latency = self._problem.latency

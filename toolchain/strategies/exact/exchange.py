@@ -1,4 +1,4 @@
-"""What is left of a budget: one step back, or one step back paid for by a step down elsewhere."""
+"""Widths near those of a measured engine: one step, or one step up paid for by a step down elsewhere."""
 
 from __future__ import annotations
 
@@ -12,33 +12,41 @@ from toolchain.strategies.exact.losses import Point
 
 @dataclass(frozen=True)
 class Change:
-    """Widths near others: the latency they cost more, as a ratio of the original's, and the loss they win back."""
+    """Widths near others, and what the losses say of them."""
 
     widths: Widths
-    cost: float
-    gain: float
+    loss: float
 
 
 def changes(
     candidates: Candidates, losses: Mapping[Point, float], latency: LatencyModel, widths: Widths, spare: float
 ) -> list[Change]:
-    """Return all changes predicted to cost some of `spare` and no more, those first that win back most."""
-    now, loss = latency.predict(widths), sum(losses[point] for point in widths.items())
-    found = []
-    for after in _neighbours(candidates, widths):
-        cost = latency.predict(after) - now
-        if 0 < cost <= spare:
-            found.append(Change(after, cost, loss - sum(losses[point] for point in after.items())))
-    return sorted(found, key=lambda change: -change.gain)
+    """Return all changes predicted to cost `spare`, a ratio of the original's latency, at most.
+
+    Where `spare` is negative the engine is over the budget: what stays is what saves as much.
+    """
+    limit = latency.predict(widths) + spare
+    near = [*_wider(candidates, widths), *(_narrower(candidates, widths) if spare < 0 else ())]
+    return [
+        Change(after, sum(losses[point] for point in after.items()))
+        for after in near
+        if latency.predict(after) <= limit
+    ]
 
 
-def _neighbours(candidates: Candidates, widths: Widths) -> Iterator[Widths]:
-    """Yield every group that is still there one candidate wider; so too with another one a candidate narrower."""
-    there = [name for name in candidates if widths[name] > 0]
-    wider = {name: [width for width in candidates[name] if width > widths[name]] for name in there}
-    narrower = {name: [width for width in candidates[name] if 0 < width < widths[name]] for name in there}
-    for name in there:
-        if wider[name]:
-            step = {**widths, name: min(wider[name])}
+def _wider(candidates: Candidates, widths: Widths) -> Iterator[Widths]:
+    """Yield every group that is still there a candidate wider; so too with another one a candidate narrower."""
+    for name, choices in candidates.items():
+        wider = [width for width in choices if width > widths[name] > 0]
+        if wider:
+            step = {**widths, name: min(wider)}
             yield step
-            yield from ({**step, other: max(narrower[other])} for other in there if other != name and narrower[other])
+            yield from (both for both in _narrower(candidates, step) if both[name] == step[name])
+
+
+def _narrower(candidates: Candidates, widths: Widths) -> Iterator[Widths]:
+    """Yield every group that can be a candidate narrower without being gone."""
+    for name, choices in candidates.items():
+        narrower = [width for width in choices if 0 < width < widths[name]]
+        if narrower:
+            yield {**widths, name: max(narrower)}
