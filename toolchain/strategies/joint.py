@@ -8,7 +8,7 @@
    repaired network that diverges least is taken.
 5. The engine is built and timed, the table corrected, the programme solved anew, until the measured interval is within
    the budget and less than `tolerance` under it. What is left is spent on the steps, or exchanges of a step for
-   another, after which the network diverges least (`exchange.py`).
+   another, after which the network diverges least, next to any engine measured so far (`regrow.py`).
 6. In `rounds`: on the way to the budget, units are scored anew in the network as it is then.
 
 HALP (Shen et al. 2022) chooses by a knapsack too, but with latencies per layer at fixed neighbours.
@@ -16,9 +16,8 @@ HALP (Shen et al. 2022) chooses by a knapsack too, but with latencies per layer 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import ClassVar
 
 import numpy as np
@@ -27,14 +26,14 @@ import numpy.typing as npt
 from toolchain.graph.analysis import Group
 from toolchain.graph.plan import Plan
 from toolchain.latency.contract import LatencyModel, Widths
-from toolchain.strategies.contract import Found, Problem, Strategy, Trial, aligned_widths
+from toolchain.strategies.contract import Found, Problem, Strategy, aligned_widths
 from toolchain.strategies.exact.counts import counted
 from toolchain.strategies.exact.descent import descend
-from toolchain.strategies.exact.exchange import changes
 from toolchain.strategies.exact.instance import Candidates, Model
 from toolchain.strategies.exact.losses import Losses
 from toolchain.strategies.exact.milp import Solution, solve, solve_cheapest
 from toolchain.strategies.exact.probing import measure_losses
+from toolchain.strategies.exact.regrow import Regrowing
 from toolchain.strategies.settle import counts_hold, settle
 
 Vector = npt.NDArray[np.float64]
@@ -44,13 +43,6 @@ AGREED = 1e-6
 
 MOST_SHIFTS = 4
 """How often the programme is solved again with lower limits because a solution is over."""
-
-MOST_JUDGED = 6
-"""How many changes are repaired and judged before one is built: those that the losses like best."""
-
-CLEARLY = 0.95
-"""What a change must bring the divergence down to, as a share, where little of the budget is left: some hundred samples
-tell no less, and the best of several seems better than it is."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +89,7 @@ class Joint(Strategy):
         found = settle(problem, search.propose, max_trials=builds, tolerance=self.tolerance)
         found = replace(found, notes=(*found.notes, *search.notes()))
         if self.regrow and found.best and found.met:
-            return search.grown(found)
+            return search.regrowing().grown(found)
         return found
 
 
@@ -170,71 +162,20 @@ class _Search:
         if counts_hold(self._problem, plan):
             yield plan
 
-    def grown(self, found: Found) -> Found:
-        """Try what is near the engines measured so far, as long as the network gets better within the budget."""
-        assert found.best is not None
-        best, trials, refused = self._least_diverging(found.trials), list(found.trials), 0
-        while len(trials) < self._options.max_builds and refused < self._options.max_refusals:
-            plan = self._better(self._corrected(trials), best, trials)
-            if plan is None:
-                break
-            trials.append(self._problem.attempt_plan(plan))
-            if trials[-1].met:
-                best = trials[-1]
-            else:
-                refused += 1
-        regrown = f"regrown from {found.best.comparison.ratio:.1%} to {best.comparison.ratio:.1%} of the latency"
-        return replace(found, best=best, trials=tuple(trials), notes=(*found.notes, regrown))
-
-    def _least_diverging(self, trials: Iterable[Trial]) -> Trial:
-        """Return the trial within the budget that is best, not the one that uses most of it."""
-        met, divergence = [trial for trial in trials if trial.met], self._problem.divergence
-        if not self._options.judged or divergence is None:
-            return max(met, key=lambda trial: trial.comparison.ratio)
-        return min(met, key=lambda trial: divergence(trial.plan))
-
-    def _better(self, latency: LatencyModel, best: Trial, trials: Sequence[Trial]) -> Plan | None:
-        """Return the plan near a measured one, within what that leaves of the budget, that diverges clearly less.
-
-        None where no plan does. Where nothing is judged: the one of least loss. What a trial over the budget lacks
-        counts as well: next to the best network of all may be the best one within.
-        """
-        fresh = islice(self._near(latency, trials), MOST_JUDGED)
-        divergence = self._problem.divergence
-        if not self._options.judged or divergence is None:
-            plan, loss = next(fresh, (None, np.inf))
-            return plan if loss < self._loss(best.plan) else None
-        candidates = [plan for plan, _ in fresh]
-        if not candidates:
-            return None
-        judged = {plan: divergence(plan) for plan in candidates}
-        least = min(judged, key=lambda plan: judged[plan])
-        left = self._problem.ratio - best.comparison.high
-        share = CLEARLY if left <= self._options.tolerance else 1.0
-        return least if judged[least] < share * divergence(best.plan) else None
-
-    def _near(self, latency: LatencyModel, trials: Sequence[Trial]) -> Iterator[tuple[Plan, float]]:
-        """Yield plans that are predicted to be within the budget, and their losses, the least first."""
-        table, known = self._losses.table(), {trial.plan for trial in trials}
-        found = []
-        for trial in trials:
-            spare = self._problem.ratio - trial.comparison.high
-            found += changes(self._model.candidates, table, latency, self._widths(trial.plan), spare)
-        for change in sorted(found, key=lambda change: change.loss):
-            plan = self._plan(change.widths)
-            if plan not in known and counts_hold(self._problem, plan):
-                known.add(plan)
-                yield plan, change.loss
-
-    def _loss(self, plan: Plan) -> float:
-        table = self._losses.table()
-        return sum(table[point] for point in self._widths(plan).items())
-
-    def _corrected(self, trials: Iterable[Trial]) -> LatencyModel:
-        latency = self._problem.latency
-        for trial in trials:
-            latency = latency.corrected(self._widths(trial.plan), trial.comparison.ratio)
-        return latency
+    def regrowing(self) -> Regrowing:
+        """Return what spends what is left of the budget, by the losses as they are known now."""
+        options = self._options
+        return Regrowing(
+            self._problem,
+            self._model.candidates,
+            self._losses.table(),
+            self._plan,
+            self._widths,
+            self._problem.divergence if options.judged else None,
+            options.max_builds,
+            options.max_refusals,
+            options.tolerance,
+        )
 
     def _widths(self, plan: Plan) -> Widths:
         kept = plan.widths(self._problem.analysis)

@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 from toolchain.latency.contract import LatencyModel, Widths
 from toolchain.strategies.exact.instance import Candidates
-from toolchain.strategies.exact.losses import Point
 
 
-@dataclass(frozen=True)
-class Change:
-    """Widths near others, and what the losses say of them."""
-
-    widths: Widths
-    loss: float
-
-
-def changes(
-    candidates: Candidates, losses: Mapping[Point, float], latency: LatencyModel, widths: Widths, spare: float
-) -> list[Change]:
-    """Return all changes predicted to cost `spare`, a ratio of the original's latency, at most.
+def changes(candidates: Candidates, latency: LatencyModel, widths: Widths, spare: float) -> list[Widths]:
+    """Return the widths after each change that is predicted to cost `spare`, a ratio of the original's, at most.
 
     Where `spare` is negative the engine is over the budget: what stays is what saves as much.
     """
     limit = latency.predict(widths) + spare
     near = [*_wider(candidates, widths), *(_narrower(candidates, widths) if spare < 0 else ())]
-    return [
-        Change(after, sum(losses[point] for point in after.items()))
-        for after in near
-        if latency.predict(after) <= limit
-    ]
+    return [after for after in near if latency.predict(after) <= limit]
 
 
 def _wider(candidates: Candidates, widths: Widths) -> Iterator[Widths]:
