@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
-from dataclasses import asdict, dataclass
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -18,6 +19,10 @@ from rich.table import Table
 from trained import Compiled, Trained, compiled, finetuned, prepared, trained
 
 RESULTS = Path(__file__).parent / "results" / "strategies.json"
+
+
+Key = tuple[str, str, str, int]
+"""Network, strategy, budget, epochs of training."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class Cell(Compiled):
     notes: tuple[str, ...]
 
     @property
-    def key(self) -> tuple[str, str, str, int]:
+    def key(self) -> Key:
         """What was asked for."""
         return (self.network, self.strategy, self.budget, self.epochs)
 
@@ -46,10 +51,10 @@ def main() -> None:
                 for strategy in arguments.strategies:
                     key = (network.name, strategy, budget, arguments.epochs)
                     if key not in cells or arguments.again:
-                        with tempfile.TemporaryDirectory() as output:
-                            cells[key] = _cell(network, strategy, budget, arguments.epochs, Path(output) / "bundle")
-                        Console(width=160).print(cells[key])
-                        _keep(list(cells.values()))
+                        for cell in _run(network, strategy, budget, arguments.epochs, folder, cells):
+                            cells[cell.key] = cell
+                            Console(width=160).print(cell)
+                            _keep(list(cells.values()))
     Console(width=160).print(_table(list(cells.values())))
 
 
@@ -61,12 +66,26 @@ def _arguments() -> argparse.Namespace:
         "--strategies", nargs="*", default=["joint", "uniform", "greedy", "halp", "hfp", "locp", "hilp"]
     )
     parser.add_argument("--epochs", type=int, default=0)
-    parser.add_argument("--folder", type=Path, help="where the prepared data is kept for the next run")
+    parser.add_argument("--folder", type=Path, help="where prepared data and bundles are kept for the next run")
     parser.add_argument("--again", action="store_true", help="run cells that are there already")
     return parser.parse_args()
 
 
-def _cell(network: Trained, strategy: str, budget: str, epochs: int, bundle: Path) -> Cell:
+def _run(
+    network: Trained, strategy: str, budget: str, epochs: int, folder: Path, cells: Mapping[Key, Cell]
+) -> Iterator[Cell]:
+    """Yield the untrained cell, unless its bundle is kept from before, and what training makes of it."""
+    bundle = folder / "bundles" / f"{network.name}-{strategy}-{budget.rstrip('%')}"
+    untrained = cells.get((network.name, strategy, budget, 0))
+    if untrained is None or not epochs or not bundle.exists():
+        shutil.rmtree(bundle, ignore_errors=True)
+        untrained = _compiled(network, strategy, budget, bundle)
+        yield untrained
+    if epochs:
+        yield replace(untrained, epochs=epochs, accuracy_finetuned=finetuned(network, bundle, epochs))
+
+
+def _compiled(network: Trained, strategy: str, budget: str, bundle: Path) -> Cell:
     answer = compiled(network, budget, bundle, "--strategy", strategy)
     if answer is None:
         raise SystemExit(f"{network.name}, {strategy}, {budget}: no report")
@@ -75,8 +94,8 @@ def _cell(network: Trained, strategy: str, budget: str, epochs: int, bundle: Pat
     return Cell(
         **asdict(made),
         strategy=strategy,
-        accuracy_finetuned=finetuned(network, bundle, epochs) if epochs else None,
-        epochs=epochs,
+        accuracy_finetuned=None,
+        epochs=0,
         engines=len(report["pruning"]["trials"]) if report["pruning"] else 0,
         notes=tuple(note for item in kept for note in item["notes"]),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import lzma
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -124,14 +125,16 @@ def prunec(*arguments: str | Path) -> tuple[int, Any]:
 
 
 def finetuned(network: Trained, bundle: Path, epochs: int) -> float | None:
-    """Train a bundle by its own script and defaults; return the accuracy of what it writes, None where that failed."""
+    """Train a copy of a bundle by its own script and defaults; return the accuracy then, None where that failed."""
     if network.training is None:
         return None
     script = [sys.executable, "finetune.py", "--data", str(network.training), "--epochs", str(epochs), "--seed", "0"]
-    if subprocess.run(script, cwd=bundle, check=False, capture_output=True).returncode:
-        return None
-    judged: tuple[str | Path, ...] = ("compile", bundle / "model.finetuned.onnx", "--preset", "fold", "--dry-run")
-    _, report = prunec(*judged, *network.options)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = shutil.copytree(bundle, Path(folder, "bundle"))
+        if subprocess.run(script, cwd=copy, check=False, capture_output=True).returncode:
+            return None
+        judged: tuple[str | Path, ...] = ("compile", copy / "model.finetuned.onnx", "--preset", "fold", "--dry-run")
+        _, report = prunec(*judged, *network.options)
     return report["passes"][0]["accuracy"]["value"] if report else None
 
 
