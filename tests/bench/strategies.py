@@ -104,7 +104,7 @@ def _compiled(network: Trained, strategy: str, budget: str, bundle: Path) -> Cel
 def _table(cells: list[Cell]) -> Table:
     headings = ("network", "budget", "strategy", "exit", "ratio [interval]", "accuracy", "tuned", "engines", "minutes")
     table = Table(*headings)
-    for cell in sorted(cells, key=lambda cell: (cell.network, cell.budget, -cell.accuracy_after)):
+    for cell in sorted(cells, key=lambda cell: (cell.network, cell.budget, -(cell.accuracy_after or 0))):
         tuned = "-" if cell.accuracy_finetuned is None else f"{cell.accuracy_finetuned:.2f} % ({cell.epochs} epochs)"
         table.add_row(
             cell.network,

@@ -1,4 +1,4 @@
-"""Trained networks with real data, for benchmarks; they are read where they lie and never copied into the project."""
+"""Networks for benchmarks: trained ones, whose data is read where it lies, and random ones, which only show a cost."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TRAINING_IMAGES = 10_000
 
 @dataclass(frozen=True)
 class Trained:
-    """A network, samples that judge, samples that calibrate, and what the command line says of them."""
+    """A network, and the options that name the samples that judge and calibrate, if it has any."""
 
     name: str
     model: Path
@@ -50,8 +50,9 @@ class Compiled:
     ratio: float
     ratio_low: float
     ratio_high: float
-    accuracy_before: float
-    accuracy_after: float
+    accuracy_before: float | None
+    """None without samples, as the next."""
+    accuracy_after: float | None
     minutes: float
     device: str
     runtime: str
@@ -65,6 +66,8 @@ class Compiled:
     @property
     def accuracy_text(self) -> str:
         """The accuracy before and after."""
+        if self.accuracy_before is None or self.accuracy_after is None:
+            return "-"
         return f"{self.accuracy_before:.2f} -> {self.accuracy_after:.2f} %"
 
 
@@ -85,14 +88,18 @@ def compiled(network: Trained, budget: str, bundle: Path, *options: str) -> tupl
         ratio=last["latency"]["ratio"],
         ratio_low=last["latency"]["ratio_low"],
         ratio_high=last["latency"]["ratio_high"],
-        accuracy_before=first["accuracy"]["value"],
-        accuracy_after=last["accuracy"]["value"],
+        accuracy_before=_value(first["accuracy"]),
+        accuracy_after=_value(last["accuracy"]),
         minutes=minutes,
         device=report["target"]["device"],
         runtime=report["target"]["runtime"],
         date=datetime.now(UTC).date().isoformat(),
     )
     return made, report
+
+
+def _value(accuracy: Any) -> float | None:
+    return None if accuracy is None else float(accuracy["value"])
 
 
 def trained(names: list[str], folder: Path) -> list[Trained]:
@@ -219,6 +226,20 @@ def _coco(name: str, folder: Path) -> Trained:
     return Trained(name, model, (*data, "--metric", metric))
 
 
+def _random(name: str, folder: Path) -> Trained:
+    """Export a network with random weights: what it costs is all that it shows."""
+    import torch
+
+    from models.export import export
+    from models.registry import networks
+
+    network, model = networks()[name], folder / f"{name}.onnx"
+    if not model.exists():
+        torch.manual_seed(0)
+        export(network.build(), torch.zeros(1, *network.input_shape), model, outputs=network.outputs)
+    return Trained(name, model, ())
+
+
 def _existing(path: Path) -> Path:
     if not path.exists():
         raise FileNotFoundError(2, "absent", str(path))
@@ -232,4 +253,5 @@ _PREPARE = {
     "yolox_nano": _coco,
     "mobilenet_v1_0.5_160": _imagenet,
     "mobilenet_v2_1.0_224": _imagenet,
+    **dict.fromkeys(("mobilenet_v2", "resnet50", "vgg16_bn", "yolov3"), _random),
 }
