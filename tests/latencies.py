@@ -4,9 +4,11 @@ from datetime import UTC, datetime
 
 from toolchain.measure.latency import Latency
 from toolchain.store.entry import Entry
+from toolchain.store.network_entry import NetworkEntry
 from toolchain.store.signature import OpSignature
 from toolchain.targets.contract import Clock
 from toolchain.targets.engine import Identity
+from toolchain.targets.layer_time import LayerTime
 
 MORNING = datetime(2026, 5, 1, 8, tzinfo=UTC)
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -51,3 +53,17 @@ def entry(
         identity=identity(device),
     )
     return Entry(signature(width), latency, created_at, "0.1.0", waiting_share)
+
+
+def network_entry(
+    network: str = "a network",
+    *,
+    device: str = "a processor",
+    created_at: datetime = MORNING,
+    waiting_share: float | None = None,
+) -> NetworkEntry:
+    layers = (
+        LayerTime("first", "Conv", ("conv_out", "relu_out"), "relu_out", (0.5, 0.75)),
+        LayerTime("second", "MaxPool", ("pool_out",), "pool_out", (0.25, 0.25)),
+    )
+    return NetworkEntry(network, identity(device), 1.25, layers, created_at, "0.1.0", waiting_share)

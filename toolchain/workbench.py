@@ -189,8 +189,16 @@ class Workbench:
         table = measured_table(analysis, self.request.target, self.folder / "blocks", generator, store)
         if self.carried:
             self.carried.require(model.signature(model.weighted.full) for model in table.models.values())
+            self._tell_what_is_not_carried(self.carried)
         self._tables.append(table)
         return table
+
+    def _tell_what_is_not_carried(self, carried: CarriedLatencies) -> None:
+        if carried.profiles_here:
+            self.reporter.warn(
+                f"{carried.path} holds no profile of this network: its layers' shares of the whole are those of this "
+                f"machine, not of {carried.identity.device}; compile there, and export its store again"
+            )
 
     @cached_property
     def store(self) -> LatencyStore:

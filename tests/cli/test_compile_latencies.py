@@ -26,7 +26,8 @@ def exported(folder):
     header, *lines = (folder / "here.jsonl").read_text().splitlines()
     entries = [json.loads(line) for line in lines]
     for entry in entries:
-        entry["latency"]["identity"]["device"] = "another device"
+        entry.get("latency", entry)["identity"]["device"] = "another device"
+    assert sum("network" in entry for entry in entries) == 1
     (folder / "there.jsonl").write_text("\n".join([header, *map(json.dumps, entries)]) + "\n")
     return folder
 
@@ -38,13 +39,27 @@ def test_another_machines_latencies_choose_the_same_plan_and_are_named(exported)
     assert (origin["path"], origin["device"], origin["target"]) == ("there.jsonl", "another device", "null")
     assert origin["entries"] > 0
     assert origin["oldest"] <= origin["newest"]
+    assert (origin["profiled"], origin["own"]) == (True, 0)
     for name in ("model.onnx", "plan.json"):
         assert (exported / "carried" / name).read_bytes() == (exported / "out" / name).read_bytes()
     for name in ("report.md", "report.html"):
         text = (exported / "carried" / name).read_text()
         assert "measured on another device" in text
         assert "what the engine takes on another device, " in text
+        assert " (UTC); only whole engines were timed here" in text
     assert prunec("verify", "carried", "--original", "net.onnx", cwd=exported).code == 0
+
+
+def test_without_the_networks_profile_its_shares_are_this_machines_which_is_said(exported):
+    header, *lines = (exported / "there.jsonl").read_text().splitlines()
+    layers = [line for line in lines if '"network"' not in line]
+    (exported / "layers.jsonl").write_text("\n".join([header, *layers]) + "\n")
+    done = compiled(exported, "--latency-from", "layers.jsonl", out="carried", cache="empty")
+    assert done.code == 0, done.stderr
+    assert "warning: layers.jsonl holds no profile of this network: its layers' shares" in done.stderr
+    origin = report_of(exported, "carried")["latencies"]
+    assert (origin["profiled"], origin["own"]) == (False, 1)
+    assert "(UTC); 1 others and whole engines were timed here" in (exported / "carried" / "report.md").read_text()
 
 
 def test_a_missing_latency_of_another_machine_is_6(exported):
@@ -63,6 +78,7 @@ def test_a_missing_latency_of_this_machine_is_timed(exported):
     assert done.code == 0, done.stderr
     report = report_of(exported, "carried")
     assert report["latencies"]["entries"] <= 1
+    assert report["latencies"]["own"] > 0
     assert not any("what the engine takes" in note for note in report["unknown"])
 
 

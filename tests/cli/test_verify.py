@@ -43,7 +43,7 @@ def test_a_sound_bundle_is_0_with_its_checks_in_every_form(compiled):
     assert done.code == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "out: verified"
     suite = ElementTree.parse(compiled / "junit.xml").getroot()[0]
-    assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("8", "0", "0")
+    assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("9", "0", "0")
     assert (compiled / "summary.md").read_text().startswith("## prunec verify: verified\n\n- latency: ")
     lines = dict(line.split("=") for line in (compiled / "outputs").read_text().splitlines())
     assert lines["outcome"] == "verified"

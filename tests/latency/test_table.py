@@ -1,3 +1,6 @@
+from dataclasses import replace
+from datetime import timedelta
+
 import numpy as np
 import pytest
 from oracle import analysed, graph
@@ -11,7 +14,10 @@ from toolchain.graph.surgery import apply_plan
 from toolchain.latency.measured_table import measured_table
 from toolchain.latency.table import GRID, _neighbours
 from toolchain.measure.protocol import Protocol, measure
+from toolchain.store.carried import CarriedLatencies
+from toolchain.store.json_lines import to_lines
 from toolchain.store.latency_store import LatencyStore
+from toolchain.store.network_entry import NetworkEntry
 from toolchain.targets.null import Null
 from toolchain.targets.onnxruntime import Onnxruntime
 from toolchain.targets.openvino import Openvino
@@ -74,6 +80,43 @@ def test_a_second_table_of_the_same_network_times_nothing(tmp_path):
         assert second.predict({"stem": 16}) == first.predict({"stem": 16})
     assert first.timings == 5
     assert (second.timings, second.shared) == (0, 5)
+    assert not (tmp_path / "b").exists(), "no engine was built, not even the original's"
+
+
+@pytest.mark.parametrize("device", ["this one", "another"])
+def test_nothing_is_timed_where_a_carried_file_holds_all(device, tmp_path):
+    """On a real runtime: no engine is built but for what the file lacks."""
+    target, widths, file = Onnxruntime(), {"stem": 16, "body": 24}, tmp_path / "carried.jsonl"
+    with LatencyStore(tmp_path / "there.sqlite", print) as store:
+        _, first = table_of(network(), tmp_path / "a", target=target, store=store)
+        first.predict(widths)
+        carried = [entry if device == "this one" else elsewhere(entry) for entry in store.entries()]
+    file.write_text("\n".join(to_lines(carried)) + "\n")
+    with LatencyStore(tmp_path / "here.sqlite", print) as store:
+        given = CarriedLatencies.read(file, target.identity(), store)
+        _, second = table_of(network(), tmp_path / "b", target=target, store=given)
+        assert second.predict(widths) == pytest.approx(first.predict(widths), rel=1e-6)
+        assert (second.timings, given.origin.own, given.origin.profiled) == (0, 0, True)
+        assert given.origin.entries == len(carried) - 1
+        assert store.entries() == []
+        assert not (tmp_path / "b").exists()
+
+
+def elsewhere(entry):
+    identity = replace(entry.identity, device="another device")
+    if isinstance(entry, NetworkEntry):
+        return replace(entry, identity=identity)
+    return replace(entry, latency=replace(entry.latency, identity=identity))
+
+
+def test_a_profile_of_other_nodes_is_not_believed(tmp_path):
+    with LatencyStore(tmp_path / "store.sqlite", print) as store:
+        table_of(network(), tmp_path / "a", store=store)
+        (profile,) = (entry for entry in store.entries() if isinstance(entry, NetworkEntry))
+        strange = replace(profile.layers[0], nodes=("elsewhere",))
+        store.put(replace(profile, layers=(strange,), created_at=profile.created_at + timedelta(seconds=1)))
+        table_of(network(), tmp_path / "b", store=store)
+    assert (tmp_path / "b").exists()
 
 
 def test_engines_of_blocks_are_not_kept(tmp_path):

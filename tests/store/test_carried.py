@@ -1,5 +1,5 @@
 import pytest
-from latencies import MORNING, NOON, entry, identity, signature
+from latencies import MORNING, NOON, entry, identity, network_entry, signature
 
 from toolchain.errors import DataError, EnvironmentMissing
 from toolchain.store.carried import CarriedLatencies
@@ -68,3 +68,31 @@ def test_a_choice_between_other_machines_is_not_made(tmp_path, own):
 def test_a_file_without_the_target_is_of_no_use(tmp_path, own):
     with pytest.raises(EnvironmentMissing, match="holds no latencies for target onnxruntime"):
         CarriedLatencies.read(exported(tmp_path), HERE, own)
+
+
+def test_another_machines_network_is_taken_from_its_file_alone(tmp_path, own):
+    own.put(network_entry())
+    file = exported(tmp_path, entry(64, device="another processor"))
+    carried = CarriedLatencies.read(file, HERE, own)
+    assert carried.network(HERE, "a network") is None
+    assert not carried.profiles_here
+    carried.put(network_entry("made here"))
+    assert carried.profiles_here
+    assert own.network(HERE, "made here") is None
+    file = exported(tmp_path, network_entry(device="another processor", created_at=NOON))
+    carried = CarriedLatencies.read(file, HERE, own)
+    assert carried.network(HERE, "a network").identity == THERE
+    origin = carried.origin
+    assert (origin.entries, origin.profiled, origin.own, origin.newest) == (0, True, 0, NOON)
+
+
+def test_what_this_machine_knows_beside_its_file_is_counted(tmp_path, own):
+    own.merge([network_entry(), entry(32)])
+    carried = CarriedLatencies.read(exported(tmp_path, entry(64)), HERE, own)
+    assert carried.network(HERE, "a network") == network_entry()
+    for _ in range(2):
+        assert carried.get(HERE, signature(32)) == entry(32)
+    carried.put(entry(32, created_at=NOON))
+    carried.get(HERE, signature(64))
+    origin = carried.origin
+    assert (origin.entries, origin.profiled, origin.own) == (1, False, 2)

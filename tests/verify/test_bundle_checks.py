@@ -21,7 +21,7 @@ from toolchain.graph.hashing import model_sha256
 from toolchain.targets.engine import content_sha256
 from toolchain.verify.gates import AccuracyWish
 
-SOUND = ["files", "records", "engine papers", "identity", "engine", "equivalence"]
+SOUND = ["files", "records", "engine papers", "identity", "trial", "engine", "equivalence"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -104,6 +104,17 @@ def test_an_engine_of_another_model_with_forged_papers_is_found_by_running_it(bu
     name, text, code = failure(bundle)
     assert (name, code) == ("engine", ExitCode.MODEL)
     assert text.startswith("engine/engine.onnx does not compute what model.onnx computes: its outputs are ")
+
+
+def test_an_engine_of_other_inputs_with_forged_papers_is_found_by_trying_it(bundle):
+    place_engine(bundle, network(batch=2))
+    entry = manifest_of(bundle).engines[0]
+    right = model_sha256(onnx.load(bundle / "model.onnx"))
+    reseal(bundle, engines=(entry.model_copy(update={"model_sha256": right}),))
+    assert failure(bundle)[:2] == (
+        "trial",
+        "engine/engine.onnx takes other inputs than model.onnx: x float 1x3x8x8 against x float 2x3x8x8; compile again",
+    )
 
 
 def test_an_engine_for_another_device_is_held_against_its_papers_too(tmp_path):

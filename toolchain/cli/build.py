@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,7 +11,7 @@ import typer
 
 from toolchain.cli.compose import load_rules
 from toolchain.cli.terminal import Terminal
-from toolchain.emit.bundle import replaced
+from toolchain.emit.papers import papers_of, place_engine
 from toolchain.emit.report import Frozen, TargetFigure
 from toolchain.errors import UsageError
 from toolchain.graph.deployment import bind_model, deployment_binding, parse_input_shapes
@@ -20,7 +19,6 @@ from toolchain.graph.load import load_model
 from toolchain.measure.lock import device_lock
 from toolchain.targets import registry as targets
 from toolchain.targets.contract import Target
-from toolchain.targets.engine import Engine
 from toolchain.trial import try_model
 
 
@@ -69,7 +67,7 @@ def build(
         engine = chosen.build(source, Path(folder))
         size = sum(path.stat().st_size for path in engine.files)
         builds_ms = engine.builds_ms
-        _place(engine, output)
+        place_engine(engine, output)
     if json_output:
         figure = BuiltFigure(
             path=str(output),
@@ -82,6 +80,8 @@ def build(
         return
     timed = f"kept of builds of {', '.join(f'{ms:.3g}' for ms in builds_ms)} ms" if builds_ms else "built, not timed"
     terminal.line(f"{output}: {size:,} bytes for {chosen.name}, sha256 {engine.sha256}; {timed}")
+    if output.is_file():
+        terminal.line(f"{papers_of(output)}: its papers, for `prunec bench`")
 
 
 def _require_varying(target: Target, builds: int) -> None:
@@ -89,11 +89,3 @@ def _require_varying(target: Target, builds: int) -> None:
     if "builds" not in dict(target.options):
         what = f"--builds {builds}: target {target.name} does not choose kernels by timing, so its builds are all alike"
         raise UsageError(what, hint="leave --builds out")
-
-
-def _place(engine: Engine, output: Path) -> None:
-    """Put the engine where it was asked for; weight files keep their names, which the engine refers to."""
-    for path in engine.files:
-        destination = output if path.name == engine.path.name else output.parent / path.name
-        with replaced(destination) as temporary:
-            shutil.copyfile(path, temporary)

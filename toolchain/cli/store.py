@@ -14,6 +14,7 @@ from toolchain.emit.bundle import replaced
 from toolchain.store.entry import Entry
 from toolchain.store.json_lines import read_lines, to_lines
 from toolchain.store.latency_store import LatencyStore, default_path, read_store
+from toolchain.store.network_entry import Stored
 
 app = typer.Typer(help="List, carry and merge measured latencies.", no_args_is_help=True)
 
@@ -61,7 +62,7 @@ def path() -> None:
     print(default_path())
 
 
-def _add(entries: Iterable[Entry]) -> None:
+def _add(entries: Iterable[Stored]) -> None:
     terminal = Terminal()
     found = list(entries)
     with _open(terminal) as own:
@@ -73,16 +74,24 @@ def _open(terminal: Terminal) -> LatencyStore:
     return LatencyStore(default_path(), terminal.warn)
 
 
-def _row(entry: Entry) -> tuple[str, ...]:
-    latency, identity = entry.latency, entry.latency.identity
+def _row(entry: Stored) -> tuple[str, ...]:
+    identity = entry.identity
     return (
         identity.target,
         identity.device,
         identity.runtime,
         identity.precision,
-        str(entry.signature),
-        f"{latency.median_ms:.3g} ms{'' if latency.measured else ', modelled'}",
-        str(len(latency.samples_ms)),
+        *_what(entry),
         "unknown" if entry.waiting_share is None else f"{100 * entry.waiting_share:.0f} %",
         f"{entry.created_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
     )
+
+
+def _what(entry: Stored) -> tuple[str, str, str]:
+    """Say what was timed, what it takes, and how many samples there are."""
+    if isinstance(entry, Entry):
+        latency = entry.latency
+        modelled = "" if latency.measured else ", modelled"
+        return str(entry.signature), f"{latency.median_ms:.3g} ms{modelled}", str(len(latency.samples_ms))
+    samples = max((len(layer.samples_ms) for layer in entry.layers), default=0)
+    return f"network {entry.network[:12]}, {len(entry.layers)} kernels", f"{entry.whole_ms:.3g} ms", str(samples)

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import UTC
 
-from toolchain.emit.report import AccuracyFigure, LatencyFigure, OriginFigure, PassFigure, PruningFigure, Report
+from toolchain.emit.report import (
+    AccuracyFigure,
+    EquivalenceFigure,
+    LatencyFigure,
+    OriginFigure,
+    PassFigure,
+    PruningFigure,
+    Report,
+)
 
 HEADINGS = (
     "pass",
@@ -18,6 +26,9 @@ HEADINGS = (
     "accuracy",
     "seconds",
 )
+
+SHOWN = 2
+"""Of many alike reasons; all of them are in report.json."""
 
 
 def pass_row(figure: PassFigure) -> tuple[str, ...]:
@@ -62,12 +73,36 @@ def accuracy_text(figure: AccuracyFigure | None) -> str:
 
 
 def origin_text(figure: OriginFigure) -> str:
-    """Write where and when the latencies of layers had been measured."""
+    """Write where and when the latencies of layers had been measured, and what was timed here all the same."""
+    profile = " and the profile of the network" if figure.profiled else ""
+    others = f"{figure.own} others and whole engines" if figure.own else "only whole engines"
     days = dict.fromkeys(f"{moment.astimezone(UTC):%Y-%m-%d}" for moment in (figure.oldest, figure.newest))
     return (
-        f"{figure.entries} latencies of `{figure.path}` chose the widths, measured on {figure.device}, "
-        f"{figure.runtime}, {' to '.join(days)} (UTC)"
+        f"{figure.entries} latencies{profile} of `{figure.path}` chose the widths, measured on {figure.device}, "
+        f"{figure.runtime}, {' to '.join(days)} (UTC); {others} were timed here"
     )
+
+
+def equivalence_text(figure: EquivalenceFigure) -> str:
+    """Write how far the model is from what it stands for."""
+    if figure.inexact:
+        return inexact_text(figure)
+    power = "" if figure.powered else ", but a wrong slice would not have shown"
+    return f"equivalence error {figure.relative_error:.1e}{power}"
+
+
+def inexact_text(figure: EquivalenceFigure) -> str:
+    """Write how far a model is from the masked original that it does not stand for, and why."""
+    return (
+        f"inexact, outputs deviate from the masked original's by {figure.relative_error:.1e} of the largest one "
+        f"({first_of(figure.inexact)})"
+    )
+
+
+def first_of(texts: Sequence[str]) -> str:
+    """Write the first two of many texts, and how many more there are."""
+    more = f"; and {len(texts) - SHOWN} more" if len(texts) > SHOWN else ""
+    return "; ".join(texts[:SHOWN]) + more
 
 
 def count_text(count: int) -> str:
@@ -129,8 +164,7 @@ def _pass_notes(report: Report) -> list[str]:
     for item in report.passes:
         texts = [*item.notes, item.reason]
         if item.equivalence:
-            power = "" if item.equivalence.powered else ", but a wrong slice would not have shown"
-            texts.append(f"equivalence error {item.equivalence.relative_error:.1e}{power}")
+            texts.append(equivalence_text(item.equivalence))
         if any(texts):
             lines.append(f"- {item.name}: {'; '.join(text for text in texts if text)}")
     return ["\n".join(lines)] if lines else []

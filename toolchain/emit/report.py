@@ -97,6 +97,8 @@ class EquivalenceFigure(Frozen):
     tolerance: float
     passed: bool
     powered: bool
+    inexact: tuple[str, ...] = ()
+    """Why the two are not equal by nature, where such groups were pruned; it is never passed then."""
 
     @classmethod
     def of(cls, check: Check) -> EquivalenceFigure:
@@ -273,6 +275,10 @@ class OriginFigure(Frozen):
     precision: str
     oldest: AwareDatetime
     newest: AwareDatetime
+    profiled: bool = False
+    """Whether the network's profile, what its kernels take of the whole, came from there too."""
+    own: int = 0
+    """How many others this machine has timed."""
 
     @classmethod
     def of(cls, origin: Origin) -> OriginFigure:
@@ -288,6 +294,8 @@ class OriginFigure(Frozen):
             precision=identity.precision,
             oldest=origin.oldest,
             newest=origin.newest,
+            profiled=origin.profiled,
+            own=origin.own,
         )
 
 

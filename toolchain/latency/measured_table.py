@@ -18,6 +18,7 @@ from toolchain.latency.quiet import quiet_ms
 from toolchain.latency.rest import rest_kernels
 from toolchain.latency.table import LatencyTable
 from toolchain.store.carried import Latencies
+from toolchain.store.network_entry import NetworkEntry, network_sha256
 from toolchain.targets.contract import Feeds, Target
 from toolchain.targets.engine import Engine
 from toolchain.targets.layer_time import LayerTime
@@ -36,12 +37,11 @@ def measured_table(
 ) -> LatencyTable:
     """Return the latency table of an analysed network at its bound sizes; engines are built in `directory`.
 
-    On a target without profiles blocks are isolated ops, and what they leave of the whole is the runtime's.
+    A network that the store knows is not profiled again. On a target without profiles blocks are isolated ops, and what
+    they leave of the whole is the runtime's.
     """
-    model = bind_model(analysis.model, analysis.binding)
-    engine = target.build(model, directory)
-    feeds = random_feeds(model, {}, generator)
-    whole_ms, layers = profiled(target, model, engine, feeds)
+    network = _network(analysis, target, directory, generator, store)
+    whole_ms, layers = network.whole_ms, network.layers
     fused = fuse(analysis, layers)
     clock = BlockClock(target, directory, generator, store)
     return LatencyTable(
@@ -51,6 +51,30 @@ def measured_table(
         whole_ms=whole_ms,
         profiled_ms=_stages_ms({one.node.output[0]: one.block.stage for one in fused}, layers),
         alignment=target.width_alignment(),
+    )
+
+
+def _network(
+    analysis: Analysis, target: Target, directory: Path, generator: np.random.Generator, store: Latencies | None
+) -> NetworkEntry:
+    """Return what the store knows of the original as a whole; profile it where that is nothing."""
+    model, identity = bind_model(analysis.model, analysis.binding), target.identity()
+    network = network_sha256(model)
+    known = store.network(identity, network) if store else None
+    if known and _fits(known, analysis):
+        return known
+    feeds = random_feeds(model, {}, generator)
+    whole_ms, layers = profiled(target, model, target.build(model, directory), feeds)
+    found = NetworkEntry.now(network, identity, whole_ms, tuple(layers), measured=target.measured)
+    if store:
+        store.put(found)
+    return found
+
+
+def _fits(network: NetworkEntry, analysis: Analysis) -> bool:
+    """Tell whether a profile, which may come from a file, can be that of these nodes."""
+    return network.whole_ms > 0 and all(
+        layer.samples_ms and analysis.index.producers.keys() >= set(layer.nodes) for layer in network.layers
     )
 
 

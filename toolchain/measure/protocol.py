@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 from polygraphy.backend.base import BaseRunner
 
+from toolchain.errors import UsageError
 from toolchain.measure.comparison import Comparison
 from toolchain.measure.gpu_state import GpuState, GpuStates, read_gpu_state
 from toolchain.measure.interval import median_interval
@@ -111,14 +112,20 @@ def compare(
     *,
     protocol: Protocol,
     rng: np.random.Generator,
+    candidate_target: Target | None = None,
 ) -> Comparison:
-    """Time two engines of one target against each other, fed with the same inputs."""
+    """Time two engines against each other, fed with the same inputs; both are of one target unless two are given.
+
+    Raises UsageError where two targets read different clocks.
+    """
+    other = candidate_target or target
+    require_one_clock(target, other)
     if not target.measured:
         protocol = _ONCE
-    subjects = [_Subject(target, engine, feeds, protocol) for engine in (baseline, candidate)]
+    subjects = [_Subject(target, baseline, feeds, protocol), _Subject(other, candidate, feeds, protocol)]
     for subject in subjects:
         subject.warm_up()
-    before = _gpu_state(baseline)
+    before = _gpu_state(baseline, candidate)
 
     def one_round(number: int) -> float:
         outer, inner = subjects if number % 2 == 0 else reversed(subjects)
@@ -135,7 +142,7 @@ def compare(
         return float(after / before)
 
     ratios, converged = _rounds(one_round, protocol, rng)
-    gpu = _gpu_states(before, baseline)
+    gpu = _gpu_states(before, baseline, candidate)
     low, high = median_interval(ratios, protocol.confidence, rng)
     return Comparison(
         baseline=subjects[0].latency(rng, gpu),
@@ -146,6 +153,13 @@ def compare(
         high=high,
         converged=converged,
     )
+
+
+def require_one_clock(one: Target, other: Target) -> None:
+    """Raise UsageError where two targets read different clocks: what one includes the other leaves out."""
+    if one.clock is not other.clock:
+        what = f"{one.name} is timed on the clock '{one.clock}', {other.name} on '{other.clock}': they do not compare"
+        raise UsageError(what, hint="TensorRT has timed_on=host; what is modelled compares with nothing measured")
 
 
 def _blocks(protocol: Protocol) -> Iterator[None]:
@@ -250,13 +264,13 @@ def undisturbed(runs: Sequence[Run]) -> Sequence[Run]:
     return quiet if len(quiet) >= FEWEST_RUNS else runs
 
 
-def _gpu_state(engine: Engine) -> GpuState | None:
-    """Return the state of the GPU that an engine runs on, warmed up; None for an engine of a processor."""
-    return read_gpu_state() if engine.identity.driver else None
+def _gpu_state(*engines: Engine) -> GpuState | None:
+    """Return the state of the GPU that an engine runs on, warmed up; None where all run on a processor."""
+    return read_gpu_state() if any(engine.identity.driver for engine in engines) else None
 
 
-def _gpu_states(before: GpuState | None, engine: Engine) -> GpuStates | None:
-    after = _gpu_state(engine)
+def _gpu_states(before: GpuState | None, *engines: Engine) -> GpuStates | None:
+    after = _gpu_state(*engines)
     return GpuStates(before, after) if before and after else None
 
 

@@ -22,8 +22,29 @@ SETTLED = timedelta(hours=1)
 """For so long an entry is believed in any case: what one run timed, the next finds."""
 
 
+class Dated:
+    """What was measured at some moment, on a machine that was more or less busy."""
+
+    created_at: AwareDatetime
+    waiting_share: float | None
+
+    @property
+    def timestamp(self) -> str:
+        """The time of creation as text that sorts by time: UTC, ISO 8601, microseconds."""
+        return self.created_at.astimezone(UTC).isoformat(timespec="microseconds")
+
+    def is_outdone(self, waiting_now: float | None, now: datetime) -> bool:
+        """Say whether a timing today would be better: it was taken on a busy machine that is calm now.
+
+        Each time one is replaced, the share falls to half at most, so that this comes to an end.
+        """
+        if self.waiting_share is None or waiting_now is None or now - self.created_at < SETTLED:
+            return False
+        return self.waiting_share > BUSY and waiting_now < CALMER * self.waiting_share
+
+
 @dataclass(frozen=True)
-class Entry:
+class Entry(Dated):
     """A latency with its signature; the identity is the latency's."""
 
     signature: OpSignature
@@ -39,27 +60,18 @@ class Entry:
         return cls(signature, latency, datetime.now(UTC), __version__, waiting_share() if latency.measured else None)
 
     @property
-    def key(self) -> str:
-        """The address of this entry."""
-        return key_of(self.latency.identity, self.signature)
+    def identity(self) -> Identity:
+        """That of the latency."""
+        return self.latency.identity
 
     @property
-    def timestamp(self) -> str:
-        """The time of creation as text that sorts by time: UTC, ISO 8601, microseconds."""
-        return self.created_at.astimezone(UTC).isoformat(timespec="microseconds")
+    def key(self) -> str:
+        """The address of this entry."""
+        return key_of(self.identity, self.signature)
 
     def answers(self, identity: Identity, signature: OpSignature) -> bool:
         """Say whether this is the latency of `signature` on `identity`, field by field."""
         return (self.latency.identity, self.signature) == (identity, signature)
-
-    def is_outdone(self, waiting_now: float | None, now: datetime) -> bool:
-        """Say whether a timing today would be better: it was taken on a busy machine that is calm now.
-
-        Each time one is replaced, the share falls to half at most, so that this comes to an end.
-        """
-        if self.waiting_share is None or waiting_now is None or now - self.created_at < SETTLED:
-            return False
-        return self.waiting_share > BUSY and waiting_now < CALMER * self.waiting_share
 
     def to_json(self) -> str:
         """Return this entry as one line of JSON."""

@@ -10,10 +10,10 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from toolchain.errors import DataError, EnvironmentMissing
-from toolchain.store.entry import Entry
+from toolchain.store.network_entry import Stored, read_stored
 
-SCHEMA = 1
-"""The version of the header and of the entries."""
+SCHEMA = 2
+"""The version of the header and of the entries; networks came with 2."""
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,14 @@ class _Header:
 _HEADER = TypeAdapter(_Header)
 
 
-def to_lines(entries: Iterable[Entry]) -> Iterator[str]:
+def to_lines(entries: Iterable[Stored]) -> Iterator[str]:
     """Yield the lines of a file, without line ends."""
     yield _HEADER.dump_json(_Header("prunec latencies", SCHEMA)).decode()
     for entry in entries:
         yield entry.to_json()
 
 
-def read_lines(path: Path) -> list[Entry]:
+def read_lines(path: Path) -> list[Stored]:
     """Return the entries of a file.
 
     Raises DataError where it cannot be read, EnvironmentMissing where a newer version wrote it.
@@ -57,10 +57,10 @@ def _check_header(line: str, path: Path) -> None:
         raise EnvironmentMissing(what, hint="update prunec")
 
 
-def _entry(line: str, path: Path, number: int) -> Entry:
+def _entry(line: str, path: Path, number: int) -> Stored:
     try:
-        return Entry.from_json(line)
+        return read_stored(line)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
+        where = ".".join(map(str, first["loc"][1:]))
         raise DataError(f"{path}, line {number}: {where + ': ' if where else ''}{first['msg']}") from None

@@ -21,6 +21,7 @@ from toolchain.measure.cache import cache_folder
 from toolchain.measure.lock import device_lock
 from toolchain.measure.machine_load import waiting_share
 from toolchain.store.entry import Entry, key_of
+from toolchain.store.network_entry import NetworkEntry, Stored, network_key, read_stored
 from toolchain.store.signature import OpSignature
 from toolchain.targets.engine import Identity
 
@@ -78,20 +79,25 @@ class LatencyStore:
 
         What is to be timed again stays in the store until then.
         """
-        with _reporting(self.path):
-            row = self._connection.execute(
-                "SELECT document FROM entry WHERE key = ?", [key_of(identity, signature)]
-            ).fetchone()
-        found = _read(row[0]) if row else None
-        if found is None or not found.answers(identity, signature):
-            return None
-        return None if found.is_outdone(self._waiting_now(), datetime.now(UTC)) else found
+        found = self._believed(key_of(identity, signature))
+        return found if isinstance(found, Entry) and found.answers(identity, signature) else None
 
-    def put(self, entry: Entry) -> None:
+    def network(self, identity: Identity, network: str) -> NetworkEntry | None:
+        """Return the profile of `network` on `identity`; None as `get` does."""
+        found = self._believed(network_key(identity, network))
+        return found if isinstance(found, NetworkEntry) and found.answers(identity, network) else None
+
+    def _believed(self, key: str) -> Stored | None:
+        with _reporting(self.path):
+            row = self._connection.execute("SELECT document FROM entry WHERE key = ?", [key]).fetchone()
+        found = _read(row[0]) if row else None
+        return None if found is None or found.is_outdone(self._waiting_now(), datetime.now(UTC)) else found
+
+    def put(self, entry: Stored) -> None:
         """Add an entry."""
         self.merge([entry])
 
-    def merge(self, entries: Iterable[Entry]) -> int:
+    def merge(self, entries: Iterable[Stored]) -> int:
         """Add entries, all or none; return how many were new or later than what was there."""
         rows = [{"key": entry.key, "created_at": entry.timestamp, "document": entry.to_json()} for entry in entries]
         with _reporting(self.path), _transaction(self._connection):
@@ -99,13 +105,13 @@ class LatencyStore:
             self._connection.executemany(_KEEP_THE_LATER, rows)
             return self._connection.total_changes - before
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[Stored]:
         """Return all readable entries, oldest first."""
         with _reporting(self.path):
             return _entries(self._connection)
 
 
-def read_store(path: Path) -> list[Entry]:
+def read_store(path: Path) -> list[Stored]:
     """Return the readable entries of another store, which is not changed.
 
     Raises DataError where it is none or damaged, EnvironmentMissing where it is of a newer version.
@@ -118,14 +124,14 @@ def read_store(path: Path) -> list[Entry]:
         raise DataError(f"{path} cannot be read as a latency store: {error}") from None
 
 
-def _entries(connection: sqlite3.Connection) -> list[Entry]:
+def _entries(connection: sqlite3.Connection) -> list[Stored]:
     rows = connection.execute("SELECT document FROM entry ORDER BY created_at, key")
     return [entry for (document,) in rows if (entry := _read(document))]
 
 
-def _read(document: str) -> Entry | None:
+def _read(document: str) -> Stored | None:
     try:
-        return Entry.from_json(document)
+        return read_stored(document)
     except ValidationError:
         return None
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -12,6 +12,9 @@ _DESCRIPTOR = "descriptor.json"
 _BUILDS = "builds.json"
 _BESIDE = (_DESCRIPTOR, _BUILDS)
 _MILLISECONDS = TypeAdapter(tuple[float, ...])
+
+NO_DEVICE = "no GPU here"
+"""The device of an engine that was built where there is none: only loading it tells where it runs."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,15 @@ class Identity:
         """Return the SHA-256 (64 hexadecimal digits) of the canonical JSON of this identity."""
         canonical = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def difference(self, here: "Identity") -> str:
+        """Name the first field in which this machine differs from what an engine was built for; empty where none."""
+        open_fields = {"device", "driver"} if self.device == NO_DEVICE else set()
+        for name in (item.name for item in fields(self) if item.name not in open_fields):
+            built_for, found = getattr(self, name), getattr(here, name)
+            if built_for != found:
+                return f"its {name} is '{built_for}', here it is '{found}'"
+        return ""
 
 
 @dataclass(frozen=True)

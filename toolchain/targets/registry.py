@@ -1,5 +1,6 @@
 """Targets by name: a folder scan, and options as text."""
 
+from collections.abc import Mapping
 from functools import cache
 
 from toolchain.errors import EnvironmentMissing, UsageError
@@ -13,6 +14,14 @@ AUTO = "auto"
 def names() -> tuple[str, ...]:
     """Return the names of all targets, `auto` not among them."""
     return tuple(_classes())
+
+
+def engine_suffixes() -> Mapping[str, tuple[str, ...]]:
+    """Return the suffixes of engine files, each with the names of the targets that write it."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, cls in _classes().items():
+        found[cls.engine_suffix] = (*found.get(cls.engine_suffix, ()), name)
+    return found
 
 
 def create(name: str = AUTO, options_text: str = "", *, for_building: bool = False) -> Target:

@@ -26,7 +26,7 @@ from pydantic import Field
 from toolchain.errors import EnvironmentMissing, ModelError
 from toolchain.targets.contract import Alignment, Availability, Clock, Target
 from toolchain.targets.device_runner import DeviceRunner, cuda_calls
-from toolchain.targets.engine import Engine, Identity
+from toolchain.targets.engine import NO_DEVICE, Engine, Identity
 from toolchain.targets.host import nvidia_device, nvidia_driver
 from toolchain.targets.polygraphy_log import collected_errors
 from toolchain.targets.shape_range import ShapeRange, shape_ranges, with_open_sizes
@@ -95,7 +95,7 @@ class TensorrtFamily(Target):
         """Describe GPU, driver, library version and options."""
         return Identity(
             target=self.name,
-            device=nvidia_device() or "no GPU here",
+            device=nvidia_device() or NO_DEVICE,
             runtime=f"{self.name} {_installed_version(self.name)}",
             precision=self.precision_text(),
             options=self.options,

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import onnx
 
 from toolchain.emit.manifest import Transform, parameter_entries
+from toolchain.emit.markdown import first_of
+from toolchain.engine_trial import allowance_of_engine, try_engine
 from toolchain.errors import BundleError, EnvironmentMissing
+from toolchain.graph.analysis import analyse
+from toolchain.graph.deployment import deployment_binding
 from toolchain.graph.hashing import model_sha256
 from toolchain.graph.oracle import relative_error
-from toolchain.graph.plan import parse_plan
+from toolchain.graph.plan import inexact_reasons, parse_plan
+from toolchain.measure.inputs import Sizes, difference
 from toolchain.measure.timer import build_deployed
-from toolchain.targets.engine import Identity, content_sha256
+from toolchain.targets.engine import content_sha256
 from toolchain.targets.onnxruntime import execute
+from toolchain.trial import try_model
 from toolchain.verify.embedding import compare_shipped
-from toolchain.verify.subject import Subject, identity_of
+from toolchain.verify.subject import Subject, deployed_inputs, identity_of
+from toolchain.verify.verification import Inexact
 
 ENGINE_TOLERANCE = 0.05
 """An engine of lower precision is this close to its model, relative to the largest output; another model's is not."""
@@ -47,10 +53,10 @@ def check_records(subject: Subject) -> str:
 
 def check_identity(subject: Subject) -> str:
     """This machine is the one on which the engine was built and timed."""
-    expected, found = identity_of(subject.manifest.target), subject.target.identity()
-    if expected != found:
+    found = subject.target.identity()
+    if text := identity_of(subject.manifest.target).difference(found):
         raise EnvironmentMissing(
-            f"the engine is for another machine: {_difference(expected, found)}",
+            f"the engine is for another machine: {text}",
             hint="compile on this machine, or give --any-machine to check what does not need it",
         )
     return f"{found.target} on {found.device}, {found.runtime}"
@@ -65,6 +71,19 @@ def check_engine_papers(subject: Subject) -> str:
         if entry.model_sha256 not in sources:
             raise BundleError(f"{entry.path} was built from another model than model.onnx", hint=AGAIN)
     return f"{', '.join(entry.path for entry in subject.manifest.engines)}: built from model.onnx"
+
+
+def check_trial(subject: Subject, *, with_engine: bool) -> str:
+    """Model and engine run in a process of their own: papers do not say whether they end, or crash their runtime."""
+    tried = ["model.onnx"]
+    try_model(subject.shipped, subject.rules, subject.binding)
+    if with_engine and subject.target.executes:
+        tried.append(subject.engine_entry.path)
+        known = deployed_inputs(subject.manifest)
+        found = try_engine(subject.target, subject.engine, Sizes(known=(known,)), allowance_of_engine(subject.engine))
+        if text := difference(known, found):
+            raise BundleError(f"{tried[-1]} takes other inputs than model.onnx: {text}", hint=AGAIN)
+    return f"{', '.join(tried)}: run once apart, within bounds of time and memory"
 
 
 def check_engine(subject: Subject) -> str:
@@ -87,23 +106,41 @@ def check_engine(subject: Subject) -> str:
     return f"differs from model.onnx by {error:.1e} of the largest output"
 
 
-def check_equivalence(subject: Subject) -> str:
-    """The shipped model equals the masked original that holds its weights; untouched weights are the original's."""
+def check_equivalence(subject: Subject) -> str | Inexact:
+    """The shipped model equals the masked original that holds its weights; untouched weights are the original's.
+
+    What the plan makes inexact by nature is found out anew: a bundle cannot claim it.
+    """
+    try_model(subject.source, subject.rules, deployment_binding(subject.source.original, subject.sizes, {}))
     if subject.manifest.equivalence is None:
         return _check_rewritten(subject)
     source, kept = subject.pruned_from(), subject.manifest.kept()
     _check_slices(subject, source)
-    verdict = compare_shipped(source, subject.model, kept, subject.feeds, execute)
-    if not verdict.equal:
+    inexact = _inexact_reasons(subject, source)
+    verdict = compare_shipped(source, subject.model, kept, subject.feeds, execute, inexact=bool(inexact))
+    if verdict.wrong:
         raise BundleError(
             f"model.onnx differs from the masked original by {verdict.relative_error:.1e} of the largest output "
             f"(allowed {verdict.tolerance:.1e})",
             hint="do not ship it, and report this with the model",
         )
+    if verdict.inexact:
+        return Inexact(
+            f"deviates from the masked original by {verdict.relative_error:.1e} of the largest output "
+            f"({first_of(inexact)})"
+        )
     power = "" if verdict.powered else ", but a wrong slice would not have shown"
     adjusted = sum(item.transform is Transform.ADJUSTED for item in subject.manifest.parameters)
     repaired = f" that holds its {adjusted} repaired parameters" if adjusted else ""
     return f"differs from the masked original{repaired} by {verdict.relative_error:.1e}{power}"
+
+
+def _inexact_reasons(subject: Subject, source: onnx.ModelProto) -> tuple[str, ...]:
+    """Return why the plan's cut is not exact; none where no such group lost anything."""
+    allowed = any(("allow_inexact", str(True)) in item.options for item in subject.manifest.decisions)
+    analysis = analyse(source, subject.rules, binding=subject.binding, allow_inexact=allowed)
+    plan = parse_plan((subject.folder / "plan.json").read_text())
+    return inexact_reasons(analysis, plan)
 
 
 def _check_shapes(subject: Subject) -> None:
@@ -159,10 +196,3 @@ def _check_modelled_engine(subject: Subject) -> str:
     if again.sha256 != entry.sha256:
         raise BundleError(f"{entry.path} is not what target {entry.target.name} makes of model.onnx", hint=AGAIN)
     return "made again: the same bytes"
-
-
-def _difference(expected: Identity, found: Identity) -> str:
-    """Name the first field in which two identities differ."""
-    pairs = ((item.name, getattr(expected, item.name), getattr(found, item.name)) for item in fields(Identity))
-    name, before, now = next(item for item in pairs if item[1] != item[2])
-    return f"its {name} is '{before}', here it is '{now}'"

@@ -25,9 +25,11 @@ def compare_shipped(
     kept: Mapping[str, KeptAxes],
     feeds: Feeds,
     execute: Execute,
+    *,
+    inexact: bool = False,
 ) -> Verdict:
     """Run the shipped model and the masked source that holds its values."""
-    return compare_with_masked(embedded(source, shipped, kept), shipped, kept, feeds, execute)
+    return compare_with_masked(embedded(source, shipped, kept), shipped, kept, feeds, execute, inexact=inexact)
 
 
 def embedded(source: onnx.ModelProto, shipped: onnx.ModelProto, kept: Mapping[str, KeptAxes]) -> onnx.ModelProto:

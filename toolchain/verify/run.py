@@ -22,6 +22,7 @@ from toolchain.verify.checks import (
     check_equivalence,
     check_identity,
     check_records,
+    check_trial,
 )
 from toolchain.verify.contents import check_contents
 from toolchain.verify.gates import (
@@ -32,7 +33,7 @@ from toolchain.verify.gates import (
     require_ratio,
 )
 from toolchain.verify.subject import Subject
-from toolchain.verify.verification import CheckFigure, Finding, Verification
+from toolchain.verify.verification import CheckFigure, Finding, Inexact, Verification
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +96,7 @@ class _Verifier:
         self._check("records", lambda: check_records(subject))
         self._check("engine papers", lambda: check_engine_papers(subject))
         self._check("identity", lambda: check_identity(subject), skip=here)
+        self._check("trial", lambda: check_trial(subject, with_engine=not here))
         self._check("engine", lambda: check_engine(subject), skip=here)
         self._check("equivalence", lambda: check_equivalence(subject), skip=unpaired)
         if self._failed:
@@ -107,7 +109,7 @@ class _Verifier:
     def _failed(self) -> bool:
         return any(item.finding is Finding.FAILED for item in self._checks)
 
-    def _check(self, name: str, check: Callable[[], str], *, skip: str = "", always: bool = False) -> None:
+    def _check(self, name: str, check: Callable[[], str | Inexact], *, skip: str = "", always: bool = False) -> None:
         """Run a check unless there is a reason to skip it, or an earlier one failed."""
         if self._failed and not always:
             return
@@ -116,7 +118,9 @@ class _Verifier:
         finding, text, exit_code = Finding.SKIPPED, skip, ExitCode.MET
         if not skip:
             try:
-                finding, text = Finding.PASSED, check()
+                found = check()
+                finding = Finding.INEXACT if isinstance(found, Inexact) else Finding.PASSED
+                text = found.text if isinstance(found, Inexact) else found
             except PrunecError as error:
                 finding, text, exit_code = Finding.FAILED, str(error), error.exit_code
         seconds = time.monotonic() - started

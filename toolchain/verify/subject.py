@@ -24,6 +24,7 @@ from toolchain.graph.rule import Rule
 from toolchain.latency.stair_macs import StairMacs
 from toolchain.measure.care import Care
 from toolchain.measure.comparison import Comparison
+from toolchain.measure.inputs import Input
 from toolchain.pipeline.contract import Pass, PassContext, Reporter
 from toolchain.targets import registry as targets
 from toolchain.targets.contract import Alignment, Target
@@ -52,9 +53,14 @@ class Subject:
             raise BundleError(f"{REPORT} cannot be read: {error.errors()[0]['msg']}", hint="compile again") from None
 
     @cached_property
+    def shipped(self) -> LoadedModel:
+        """The model that ships, as it was found."""
+        return load_model(self.folder / "model.onnx")
+
+    @cached_property
     def model(self) -> onnx.ModelProto:
         """The model that ships, as its engine was built from it."""
-        model = load_model(self.folder / "model.onnx").original
+        model = self.shipped.original
         if (self.folder / "model.onnx.data").exists():
             for tensor in model.graph.initializer:
                 tensor.ClearField("data_location")
@@ -92,10 +98,15 @@ class Subject:
         entry = self.engine_entry
         return Engine(self.folder / entry.path, identity_of(entry.target), entry.sha256, entry.model_sha256)
 
+    @property
+    def sizes(self) -> dict[str, tuple[int, ...]]:
+        """The inputs' sizes as deployed."""
+        return {item.name: item.shape for item in self.manifest.inputs}
+
     @cached_property
     def binding(self) -> Binding:
-        """The sizes that were deployed."""
-        return deployment_binding(self.model, {item.name: item.shape for item in self.manifest.inputs}, {})
+        """The symbolic sizes as deployed."""
+        return deployment_binding(self.model, self.sizes, {})
 
     @cached_property
     def feeds(self) -> Feeds:
@@ -152,3 +163,15 @@ class _NoTimer:
 def identity_of(figure: TargetFigure) -> Identity:
     """Return the identity that a figure was copied from."""
     return Identity(figure.name, figure.device, figure.runtime, figure.precision, figure.options, figure.driver)
+
+
+def deployed_inputs(manifest: Manifest) -> tuple[Input, ...]:
+    """Return the inputs that the bundle's engine was timed with."""
+    return tuple(
+        Input(
+            name=item.name,
+            data_type=onnx.helper.np_dtype_to_tensor_dtype(np.dtype(item.data_type)),
+            shape=item.shape,
+        )
+        for item in manifest.inputs
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
@@ -13,8 +14,17 @@ class Finding(StrEnum):
     """How a check ended."""
 
     PASSED = "passed"
+    INEXACT = "inexact"
+    """What was cut is not exact by nature; the deviation was measured, and nothing else can be said of it."""
     FAILED = "failed"
     SKIPPED = "skipped"
+
+
+@dataclass(frozen=True)
+class Inexact:
+    """What a check measured that can be neither passed nor failed."""
+
+    text: str
 
 
 class CheckFigure(Frozen):
@@ -46,7 +56,9 @@ class Verification(Frozen):
     @property
     def outcome(self) -> str:
         """One word."""
-        return "rejected" if self.failure else "verified"
+        if self.failure:
+            return "rejected"
+        return "inexact" if any(item.finding is Finding.INEXACT for item in self.checks) else "verified"
 
     @property
     def exit_code(self) -> int:
