@@ -99,7 +99,7 @@ class _LastOriginal:
         if self._original is None or key != self._key:
             self._original = None  # two of them need not fit into memory
             context.reporter.progress("observing the original's layers")
-            analysis = analyse(cut.source, context.rules, binding=context.binding)
+            analysis = analyse(cut.source, context.rules, binding=context.binding, allow_inexact=cut.allow_inexact)
             sampling = Sampling(options.samples, options.positions_per_unknown, options.memory_bytes, context.seed)
             kinds = scan(LINEAR, LinearLayer)  # type: ignore[type-abstract]
             calibration = context.calibration.calibration_of(cut.source)

@@ -16,7 +16,7 @@ from toolchain.errors import Interrupted, ModelError, UsageError
 from toolchain.graph.analysis import Analysis, analyse
 from toolchain.graph.cost import Cost, CostModel
 from toolchain.graph.hashing import model_sha256
-from toolchain.graph.plan import Plan
+from toolchain.graph.plan import Plan, inexact_reasons
 from toolchain.graph.removable import removable_branches
 from toolchain.graph.surgery import apply_plan
 from toolchain.measure.care import Care
@@ -41,6 +41,8 @@ class Prune(Pass):
     """Search a plan for the latency budget on the target, and apply it.
 
     `criterion=auto` is the strategy's own with data and `l2` without. `strategy_options` are written `a=1;b=2`.
+    `allow_inexact` prunes also what only statistics tie (LayerNorm, a mean over channels): the result then deviates
+    from the masked original; by how much is measured and reported.
     """
 
     lossy: ClassVar[bool] = True
@@ -48,6 +50,7 @@ class Prune(Pass):
     strategy: str = "joint"
     criterion: str = AUTO
     strategy_options: str = ""
+    allow_inexact: bool = False
 
     def __post_init__(self) -> None:
         self._strategy()
@@ -62,7 +65,7 @@ class Prune(Pass):
         if context.budget is None:
             raise UsageError("pass prune needs a budget", hint="add --budget 60%")
         strategy = self._strategy()
-        analysis = analyse(model, context.rules, binding=context.binding)
+        analysis = analyse(model, context.rules, binding=context.binding, allow_inexact=self.allow_inexact)
         if not analysis.prunable_groups:
             raise ModelError(_nothing_prunable(analysis), hint="`prunec inspect` lists every group with its reason")
         criterion = self._criterion_name(strategy, context)
@@ -79,6 +82,8 @@ class Prune(Pass):
             criterion,
             _widths(analysis, found.best.plan),
             _frozen(analysis),
+            inexact_reasons(analysis, found.best.plan),
+            allow_inexact=self.allow_inexact,
         )
         modified, notes = bool(found.best.plan.removals), _notes(found, criterion)
         return PassResult(surgery.model, modified, notes, pruning, interrupted=interrupted)

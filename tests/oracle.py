@@ -88,9 +88,9 @@ def sandwich(
     )
 
 
-def analysed(model: onnx.ModelProto, binding: Binding | None = None) -> Analysis:
+def analysed(model: onnx.ModelProto, binding: Binding | None = None, *, allow_inexact: bool = False) -> Analysis:
     """Normalise and analyse with the rules of `passes`."""
-    return analyse(normalise(model), RULES, binding=binding)
+    return analyse(normalise(model), RULES, binding=binding, allow_inexact=allow_inexact)
 
 
 def widths(model: onnx.ModelProto) -> dict[str, int]:
@@ -139,9 +139,11 @@ def execute(model: onnx.ModelProto, feeds: Feeds, optimise: bool = False) -> Out
     return dict(zip(names, session.run(names, dict(feeds)), strict=True))
 
 
-def prune(model: onnx.ModelProto, removed: Mapping[str, Sequence[int]] | None = None) -> Pruned:
+def prune(
+    model: onnx.ModelProto, removed: Mapping[str, Sequence[int]] | None = None, *, allow_inexact: bool = False
+) -> Pruned:
     """Remove these positions by group name (half of every group where nothing is said)."""
-    analysis = analysed(model)
+    analysis = analysed(model, allow_inexact=allow_inexact)
     chosen = random_removal(analysis, 0.5, 0) if removed is None else removed
     plan = make_plan(analysis, model_sha256(analysis.model), chosen)
     return Pruned(analysis, plan, apply_plan(analysis, plan))

@@ -284,11 +284,25 @@ def channel_mean(b: Builder) -> None:
     b.keep(b.one("Sub", t.name, mean), t.channels, t.size)
 
 
+def channel_sum_by_their_number(b: Builder) -> None:
+    t = b.pick()
+    total = b.one("ReduceSum", t.name, b.constant(np.array([1], np.int64)))
+    mean = b.one("Div", total, b.constant(np.array(t.channels, np.float32)))
+    b.keep(b.one("Sub", t.name, mean), t.channels, t.size)
+
+
+def layer_normalisation(b: Builder) -> None:
+    t = b.pick()
+    last = b.one("Transpose", t.name, perm=[0, 2, 3, 1])
+    normal = b.one("LayerNormalization", last, b.weight(t.channels), b.weight(t.channels))
+    b.keep(b.one("Transpose", normal, perm=[0, 3, 1, 2]), t.channels, t.size)
+
+
 STEPS: tuple[Callable[[Builder], None], ...] = (
     convolution, convolution, grouped_convolution, depthwise_convolution, transposed_convolution, unary,
     normalisation, merge, merge, gate, spatial_mask, concat, split, slice_channels, gather_channels, shuffle,
     pixel_shuffle, pixel_unshuffle, pad, pool, resize, scale, flatten_and_back, sum_of_branches,
-    channels_last_product, tile, channel_mean,
+    channels_last_product, tile, channel_mean, channel_sum_by_their_number, layer_normalisation,
 )  # fmt: skip
 
 

@@ -129,10 +129,12 @@ def _judged(bench: Workbench, pipeline: Pipeline, outcome: Outcome, result: Pass
     assert pruning is not None
     assert before is not None
     assert score is not None
-    found = compare_shipped(pruning.source, result.model, pruning.kept, bench.feeds, execute)
-    record = replace(record, check=Check(found.relative_error, found.tolerance, found.equal, found.powered))
+    found = compare_shipped(
+        pruning.source, result.model, pruning.kept, bench.feeds, execute, inexact=bool(pruning.inexact)
+    )
+    record = replace(record, check=Check.of(found, pruning.inexact))
     reason = ""
-    if not found.equal:
+    if found.wrong:
         reason = "its weights are not where the source's are: it could not be verified"
     elif not _better(score, before):
         reason = f"not better: {score.name} of {score.value:.2f} instead of {before.value:.2f}"

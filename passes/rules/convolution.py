@@ -12,8 +12,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,8 +22,7 @@ from toolchain.graph.labels import LabelArray, Role, along, spread
 from toolchain.graph.rule import Array, Editor, NodeView, Rule
 
 
-@dataclass(frozen=True, eq=False)
-class _Channels:
+class _Channels(NamedTuple):
     """Labels of the input and output channels, as vectors, and what the weight does with them."""
 
     inputs: LabelArray
@@ -38,16 +37,18 @@ class Convolution(Rule):
 
     def label(self, view: NodeView) -> None:
         """Label weight, bias and output."""
-        if not view.is_parameter(1) or (view.input_name(2) and not view.is_parameter(2)):
+        biased = bool(view.input_name(2))
+        if not view.is_parameter(1) or (biased and not view.is_parameter(2)):
             view.freeze_inputs("its weight or bias is computed, not stored")
             return
-        groups = _groups(view)
-        _check_channels(view, groups)
-        channels = _channels(view, groups)
+        groups, output = _groups(view), view.output_shape()
+        taken, made = view.input_shape(0)[1], output[1]
+        _check_channels(view, groups, taken, made)
+        channels = _channels(view, groups, taken, made)
         _label_weight(view, channels, groups)
-        if view.input_name(2):
-            view.site(2, channels.role, along(channels.outputs, 0, 1))
-        view.assign(along(channels.outputs, 1, len(view.output_shape())))
+        if biased:
+            view.site(2, channels.role, channels.outputs)
+        view.assign(along(channels.outputs, 1, len(output)))
 
     def refresh(self, view: NodeView, editor: Editor) -> None:
         """Keep one group a channel in a depthwise convolution."""
@@ -72,14 +73,13 @@ class Convolution(Rule):
         return prod(positions) * prod(view.input_shape(1)[1:])
 
 
-def _check_channels(view: NodeView, groups: int) -> None:
+def _check_channels(view: NodeView, groups: int, taken: int, made: int) -> None:
     """Hold the weight against the input: neither the checker nor shape inference does."""
-    taken = view.input_shape(1)[:2]
-    expected = taken[0] if view.node.op_type == "ConvTranspose" else taken[1] * groups
-    found = view.input_shape(0)[1]
-    if groups < 1 or found != expected or found % groups or view.output_shape()[1] % groups:
-        weight = f"its weight {list(view.input_shape(1))} with {groups} groups"
-        raise ModelError(f"{view.where}: {weight} does not fit {found} input channels", hint="export it again")
+    weight = view.input_shape(1)
+    expected = weight[0] if view.op == "ConvTranspose" else weight[1] * groups
+    if groups < 1 or taken != expected or taken % groups or made % groups:
+        what = f"its weight {list(weight)} with {groups} groups"
+        raise ModelError(f"{view.where}: {what} does not fit {taken} input channels", hint="export it again")
 
 
 def _groups(view: NodeView) -> int:
@@ -90,26 +90,26 @@ def _is_depthwise(view: NodeView) -> bool:
     return _groups(view) > 1 and _groups(view) == view.input_shape(0)[1]
 
 
-def _channels(view: NodeView, groups: int) -> _Channels:
-    shape, count = view.input_shape(0), view.output_shape()[1]
-    inputs = spread(view.hold_all_but(1, "it convolves along these channels"), shape[1])
+def _channels(view: NodeView, groups: int, taken: int, made: int) -> _Channels:
+    inputs = spread(view.hold_all_but(1, "it convolves along these channels"), taken)
     if groups == 1:
-        return _Channels(inputs, view.labels.fresh(count), Role.PRODUCES)
-    if groups == shape[1]:
-        return _Channels(inputs, inputs if count == groups else np.repeat(inputs, count // groups), Role.SCALES)
+        return _Channels(inputs, view.labels.fresh(made), Role.PRODUCES)
+    if groups == taken:
+        return _Channels(inputs, inputs if made == groups else np.repeat(inputs, made // groups), Role.SCALES)
     columns = inputs.reshape(groups, -1)
     view.labels.unite(columns, columns[:1], view.reason("its groups must stay equal in size"))
-    return _Channels(inputs, np.tile(view.labels.fresh(count // groups), groups), Role.PRODUCES)
+    return _Channels(inputs, np.tile(view.labels.fresh(made // groups), groups), Role.PRODUCES)
 
 
 def _label_weight(view: NodeView, channels: _Channels, groups: int) -> None:
     """Lay the labels along the weight: the axis that spans one group only carries the first group's labels."""
-    rank = len(view.input_shape(1))
-    transposed = view.node.op_type == "ConvTranspose"
-    full, partial = (channels.inputs, channels.outputs) if transposed else (channels.outputs, channels.inputs)
-    full_role, partial_role = (Role.CONSUMES, Role.PRODUCES) if transposed else (Role.PRODUCES, Role.CONSUMES)
     if channels.role is Role.SCALES:
-        view.site(1, Role.SCALES, along(full, 0, rank))
+        view.site_along(0, 1, Role.SCALES, channels.inputs if view.op == "ConvTranspose" else channels.outputs)
         return
-    view.site(1, full_role, along(full, 0, rank))
-    view.site(1, partial_role, along(partial[: len(partial) // groups], 1, rank))
+    inputs, outputs = channels.inputs, channels.outputs
+    if view.op == "ConvTranspose":
+        view.site_along(0, 1, Role.CONSUMES, inputs)
+        view.site_along(1, 1, Role.PRODUCES, outputs[: len(outputs) // groups])
+        return
+    view.site_along(0, 1, Role.PRODUCES, outputs)
+    view.site_along(1, 1, Role.CONSUMES, inputs if groups == 1 else inputs[: len(inputs) // groups])

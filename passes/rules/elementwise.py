@@ -55,39 +55,43 @@ class _Operand:
         return any(self.shape[axis] == 1 for axis in other.varying)
 
 
-class Elementwise(Rule):
-    """Unite the labels of all operands."""
+class Unary(Rule):
+    """Pass the labels of the first operand."""
 
-    ops = UNARY | N_ARY
+    ops = UNARY
+    only_carries = True
 
     def label(self, view: NodeView) -> None:
-        """Merge the live operands, then lay the result along the constants."""
-        if view.node.op_type in UNARY:
-            _pass_first(view)
-            return
-        rank = len(view.output_shape())
-        if view.index.opset < NUMPY_BROADCASTING_OPSET and len(view.inputs) > 1:
-            view.freeze_inputs("before opset 7 it broadcasts by other rules")
-            return
-        positions = [position for position, name in enumerate(view.inputs) if name]
-        live = [_aligned(view, position, rank) for position in positions if not view.is_parameter(position)]
-        none = _Operand(np.zeros([1] * rank, np.int64), (1,) * rank)
-        result = reduce(partial(_merge, view), live[1:], live[0] if live else none)
-        for position in positions:
-            if view.is_parameter(position):
-                _lay_along_constant(view, position, result.labels)
-        view.assign(result.labels)
+        """Pass."""
+        view.pass_on(0)
 
     def is_pointwise(self, view: NodeView) -> bool:  # noqa: ARG002
         """Say yes."""
         return True
 
 
-def _pass_first(view: NodeView) -> None:
-    view.pass_on(0)
-    for position, name in enumerate(view.inputs):
-        if name in view.index.constants:
-            view.plain_use(position)
+class Elementwise(Rule):
+    """Unite the labels of all operands."""
+
+    ops = N_ARY
+    only_carries = True
+
+    def label(self, view: NodeView) -> None:
+        """Merge the live operands, then lay the result along the constants."""
+        rank = len(view.output_shape())
+        if view.index.opset < NUMPY_BROADCASTING_OPSET and len(view.inputs) > 1:
+            view.freeze_inputs("before opset 7 it broadcasts by other rules")
+            return
+        parameters = [position for position, name in enumerate(view.inputs) if name in view.index.constants]
+        live = [position for position, name in enumerate(view.inputs) if name and position not in parameters]
+        labels = reduce(partial(_merge, view), [_aligned(view, position, rank) for position in live]).labels
+        for position in parameters:
+            lay_along_constant(view, position, labels)
+        view.assign(labels)
+
+    def is_pointwise(self, view: NodeView) -> bool:  # noqa: ARG002
+        """Say yes."""
+        return True
 
 
 def _aligned(view: NodeView, position: int, rank: int) -> _Operand:
@@ -120,13 +124,13 @@ def _merge(view: NodeView, left: _Operand, right: _Operand) -> _Operand:
     return _Operand(wider, shape)
 
 
-def _lay_along_constant(view: NodeView, position: int, labels: LabelArray) -> None:
+def lay_along_constant(view: NodeView, position: int, labels: LabelArray) -> None:
+    """Make a constant that broadcasts to these labels a parameter site, where any of them reaches it."""
     shape = view.input_shape(position)
     offset = labels.ndim - len(shape)
     varying = varying_axes(labels)
     own = [axis for axis in varying if axis >= offset and shape[axis - offset] > 1]
     if not own:
-        view.plain_use(position)
         return
     others = [axis for axis in varying if axis not in own]
     held = view.labels.hold(

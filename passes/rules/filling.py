@@ -101,6 +101,7 @@ class Expand(Rule):
     """Pass the labels; an axis that grows from size 1 carries none."""
 
     ops = frozenset({"Expand"})
+    only_carries = True
 
     def label(self, view: NodeView) -> None:
         """Give the labels the output's rank."""
@@ -121,6 +122,7 @@ class Tile(Rule):
     """Repeat the labels."""
 
     ops = frozenset({"Tile"})
+    only_carries = True
 
     def label(self, view: NodeView) -> None:
         """Tile along the axes where labels vary; elsewhere a copy has the same label anyway."""

@@ -34,6 +34,7 @@ class Slice(Rule):
     """Slice the labels."""
 
     ops = frozenset({"Slice"})
+    only_carries = True
 
     def label(self, view: NodeView) -> None:
         """Take the same window of the label tensor."""
@@ -92,6 +93,7 @@ class Gather(Rule):
     """Take the labels at constant indices."""
 
     ops = frozenset({"Gather"})
+    only_carries = True
 
     def label(self, view: NodeView) -> None:
         """Index the label tensor; indices that are not known hold the axis."""

@@ -22,6 +22,7 @@ class Concat(Rule):
     """Join the labels along the axis."""
 
     ops = frozenset({"Concat"})
+    only_carries = True
     drops_empty_inputs = True
 
     def label(self, view: NodeView) -> None:
@@ -29,7 +30,7 @@ class Concat(Rule):
         rank = len(view.output_shape())
         axis = view.int_attribute("axis", 1) % rank
         parts = [(view.input_labels(i), view.input_shape(i)) for i in range(len(view.inputs))]
-        if any(set(varying_axes(labels)) - {axis} for labels, _ in parts):
+        if any(labels.size > labels.shape[axis] and set(varying_axes(labels)) - {axis} for labels, _ in parts):
             self._label_across(view, axis)
             return
         vectors = [spread(labels, shape[axis]) for labels, shape in parts]
@@ -49,6 +50,7 @@ class Split(Rule):
     """Cut the labels along the axis."""
 
     ops = frozenset({"Split"})
+    only_carries = True
 
     def label(self, view: NodeView) -> None:
         """Give each output its part."""

@@ -36,8 +36,8 @@ class Gemm(Rule):
         labels = view.labels.hold(view.input_labels(0), [1 - contracted], view.reason("its rows must stay whole"))
         inputs = spread(labels, view.input_shape(0)[contracted])
         outputs = view.labels.fresh(view.input_shape(1)[1 - input_axis])
-        view.site(1, Role.PRODUCES, along(outputs, 1 - input_axis, 2))
-        view.site(1, Role.CONSUMES, along(inputs, input_axis, 2))
+        view.site_along(1 - input_axis, 1, Role.PRODUCES, outputs)
+        view.site_along(input_axis, 1, Role.CONSUMES, inputs)
         view.assign(along(outputs, 1, 2))
         if view.input_name(2):
             _label_bias(view, outputs)
@@ -60,9 +60,8 @@ class Gemm(Rule):
 def _label_bias(view: NodeView, outputs: LabelArray) -> None:
     shape = view.input_shape(2)
     if not shape or shape[-1] == 1:
-        view.plain_use(2)
         return
-    view.site(2, Role.PRODUCES, along(outputs, len(shape) - 1, len(shape)))
+    view.site_along(len(shape) - 1, 2, Role.PRODUCES, outputs)
 
 
 class MatMul(Rule):
@@ -91,7 +90,6 @@ def _label_constant_product(view: NodeView, constant: int) -> None:
     if varying and contracted not in varying:
         if _has_matrix_per_channel(view, constant, varying):
             view.freeze_inputs("its constant holds one matrix for each of these channels")
-        view.plain_use(constant)
         _pass(view, labels, contracted)
         return
     others = [axis for axis in range(len(shape)) if axis != contracted]
@@ -101,8 +99,8 @@ def _label_constant_product(view: NodeView, constant: int) -> None:
     consumed, produced = (rank - 2, rank - 1) if constant == 1 else (rank - 1, rank - 2)
     inputs = spread(held, weight_shape[consumed])
     outputs = view.labels.fresh(weight_shape[produced])
-    view.site(constant, Role.PRODUCES, along(outputs, produced, rank))
-    view.site(constant, Role.CONSUMES, along(inputs, consumed, rank))
+    view.site_along(produced, constant, Role.PRODUCES, outputs)
+    view.site_along(consumed, constant, Role.CONSUMES, inputs)
     out_rank = len(view.output_shape())
     view.assign(along(outputs, out_rank - 1 if constant == 1 else out_rank - 2, out_rank))
 

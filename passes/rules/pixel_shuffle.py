@@ -19,6 +19,7 @@ class PixelShuffle(Rule):
     """Unite the b*b channels that share a channel on the spatial side."""
 
     ops = frozenset({"DepthToSpace", "SpaceToDepth"})
+    only_carries = True
 
     def label(self, view: NodeView) -> None:
         """Gather or repeat the channel's labels."""

@@ -2,6 +2,7 @@
 
     y[i] = reduce_j x[i, j]        (https://onnx.ai/onnx/operators/, Reduce*, ArgMax, ArgMin)
 
+A statistic over channels can lose some of them where inexact results are allowed; a position among them cannot.
 A sum over the branches of a split (selective kernels: Reshape to (N, branches, C, H, W), then ReduceSum over
 the branches) keeps the channel's labels, united across the branches.
 """
@@ -10,6 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from passes.channel_counts import statistic
+from toolchain.graph.labels import KEPT, LabelArray, varying_axes
 from toolchain.graph.rule import NodeView, Rule
 
 
@@ -34,12 +37,22 @@ class Reduction(Rule):
     )
 
     def label(self, view: NodeView) -> None:
-        """Hold, then reshape to the output's rank."""
+        """Hold or mix, then reshape to the output's rank."""
         rank = len(view.input_shape(0))
         axes = _reduced_axes(view, rank)
-        labels = view.labels.hold(view.input_labels(0), axes, view.reason("it reduces over these channels"))
+        labels = _reduced(view, axes)
         keep = view.int_attribute("keepdims", 1)
         view.assign(labels if keep else labels.reshape([s for a, s in enumerate(labels.shape) if a not in axes]))
+
+
+def _reduced(view: NodeView, axes: list[int]) -> LabelArray:
+    """Return the labels of what is left, the reduced axes of size 1; nothing is left of channels that are mixed."""
+    reason = view.reason("it reduces over these channels")
+    if view.node.op_type.startswith("Arg"):
+        return view.labels.hold(view.input_labels(0), axes, reason)
+    labels = statistic(view, axes, reason)
+    mixed = not set(axes).isdisjoint(varying_axes(labels))
+    return np.full([1] * labels.ndim, KEPT, np.int64) if mixed else labels
 
 
 def _reduced_axes(view: NodeView, rank: int) -> list[int]:

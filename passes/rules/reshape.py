@@ -26,6 +26,7 @@ class Reshape(Rule):
     """Lay the labels out along the new axes."""
 
     ops = frozenset({"Flatten", "Reshape"})
+    only_carries = True
 
     def label(self, view: NodeView) -> None:
         """Reshape the label tensor."""
@@ -51,6 +52,7 @@ class Transpose(Rule):
     """Permute the label tensor's axes."""
 
     ops = frozenset({"Transpose"})
+    only_carries = True
 
     def label(self, view: NodeView) -> None:
         """Transpose, by default to reverse order."""
@@ -62,6 +64,7 @@ class AxesOfSizeOne(Rule):
     """Drop or insert axes of size 1."""
 
     ops = frozenset({"Squeeze", "Unsqueeze"})
+    only_carries = True
 
     def label(self, view: NodeView) -> None:
         """Give the label tensor the output's rank."""

@@ -28,6 +28,7 @@ class Spatial(Rule):
             "Upsample",
         }
     )
+    only_carries = True
 
     def label(self, view: NodeView) -> None:
         """Pass the channel's labels to the output."""

@@ -1,6 +1,8 @@
 """Print what analysis reaches on the zoo, beside torch-pruning: `PYTHONPATH=.:tests python -m bench.zoo [NETWORK ...]`.
 
-Every network is measured in a child process that may use a minute of the processor, and so is the peer. Seconds are
+A network is exported in three ways (`--exporters folded kept dynamo`), which must have the same prunable groups.
+Every network is measured in a child process that may use a minute of the processor (ten where dynamo exports), and
+so is the peer. Seconds are
 those of the processor, one thread, the best of three runs; both start from a network in memory, exporting and parsing
 apart:
 
@@ -14,6 +16,7 @@ counts more of them than we do, its cuts are held against the network with the s
 """
 
 import argparse
+import hashlib
 import json
 import multiprocessing
 import os
@@ -40,6 +43,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
+from zoo.channels import partition
 from zoo.exports import Exporter, export
 from zoo.networks import BY_NAME
 
@@ -51,6 +55,7 @@ from toolchain.graph.normalise import normalise
 RESULTS = Path(__file__).parent / "results" / "zoo.json"
 LIMIT_S = 60
 """Processor seconds; a child that rests instead of working gets ten times as long by the clock."""
+DYNAMO_LIMIT_S = 600
 REPEATS = 3
 PEER = "torch-pruning"
 PEER_RATIO = 0.3
@@ -60,7 +65,8 @@ PEER_RATIO = 0.3
 class Measured:
     """One analysis of one network; `failure` says why the rest is zero.
 
-    `inexact_channels` are those prunable ones that were found to change the function when cut, or never to be cut.
+    `inexact_channels` are those prunable ones that were found to change the function when cut, or never to be cut;
+    `partition` is the same for exports with the same prunable groups.
     """
 
     network: str
@@ -72,6 +78,7 @@ class Measured:
     inexact_channels: int = 0
     seconds: float = 0.0
     failure: str = ""
+    partition: str = ""
 
     @property
     def share(self) -> float:
@@ -91,8 +98,9 @@ def measure_ours(name: str, tool: str) -> Measured:
     model = FoldConstants().run(normalise(exported), None).model  # type: ignore[arg-type]
     analysis, seconds = _timed(lambda: analyse(model, RULES))
     reach = coverage(analysis)
-    nodes, groups = len(model.graph.node), len(analysis.groups)
-    return Measured(name, tool, nodes, groups, reach.channels, reach.prunable, seconds=seconds)
+    nodes, groups, found = len(model.graph.node), len(analysis.groups), sorted(partition(analysis).items())
+    digest = hashlib.sha256(repr(found).encode()).hexdigest()[:16]
+    return Measured(name, tool, nodes, groups, reach.channels, reach.prunable, seconds=seconds, partition=digest)
 
 
 def measure_peer(name: str, tool: str) -> Measured:
@@ -247,18 +255,31 @@ def _one_line(error: Exception) -> str:
 def measure_all(
     names: Iterable[str], exporters: Sequence[Exporter], kept: Sequence[Measured], peer_limit_s: int
 ) -> list[Measured]:
-    """Measure every network by every exporter, then the peer; `kept` are the rows of an earlier run."""
-    by_network: dict[str, list[Measured]] = {name: [] for name in BY_NAME}
+    """Measure every network by every exporter, then the peer, but for what `kept`, the rows of an earlier run, has."""
+    by_network: dict[str, dict[str, Measured]] = {name: {} for name in BY_NAME}
     for row in kept:
-        by_network[row.network].append(row)
+        by_network[row.network][row.tool] = row
     console = Console(stderr=True)
     for name in names:
-        rows = [in_child(measure_ours, name, exporter.value) for exporter in exporters]
-        rows.append(_measure_peer_checked(name, rows[0], peer_limit_s))
-        by_network[name] = rows
-        write([*chain(*by_network.values())])
-        console.print(name, *(f"{row.seconds:.3f}{row.failure and ' failed'}" for row in rows))
-    return [*chain(*by_network.values())]
+        rows = by_network[name]
+        before = dict(rows)
+        for exporter in exporters:
+            rows[exporter.value] = _measure_export(name, exporter, rows.get(exporter.value))
+        if PEER not in rows:
+            rows[PEER] = _measure_peer_checked(name, rows[exporters[0].value], peer_limit_s)
+        write([*chain.from_iterable(rows.values() for rows in by_network.values())])
+        new = [row for tool, row in rows.items() if row != before.get(tool)]
+        console.print(name, *(f"{row.tool} {row.seconds:.3f}{row.failure and ' failed'}" for row in new))
+    return [*chain.from_iterable(rows.values() for rows in by_network.values())]
+
+
+def _measure_export(name: str, exporter: Exporter, earlier: Measured | None) -> Measured:
+    """Measure, or complete an earlier row, whose seconds stay: they were taken beside the peer's."""
+    if earlier and (earlier.partition or earlier.failure):
+        return earlier
+    limit_s = DYNAMO_LIMIT_S if exporter is Exporter.DYNAMO else LIMIT_S
+    found = in_child(measure_ours, name, exporter.value, limit_s)
+    return replace(found, seconds=earlier.seconds) if earlier and not found.failure else found
 
 
 def _measure_peer_checked(name: str, ours: Measured, limit_s: int) -> Measured:
@@ -291,18 +312,46 @@ def write(rows: list[Measured]) -> None:
 
 def show(rows: list[Measured]) -> None:
     """Print the table and its summary."""
-    table = Table("network", "by", "nodes", "groups", "channels", "prunable", "exactly", "seconds", "failure")
+    headings = ("network", "by", "nodes", "groups", "same", "channels", "prunable", "exactly", "seconds", "failure")
+    table, alike = Table(*headings), agreement(rows)
     for row in rows:
         shares = (f"{row.share:.1%}", f"{row.exact_share:.1%}")
-        cells = (row.nodes or "", row.groups, row.channels, *shares, f"{row.seconds:.3f}", row.failure)
+        same = "" if row.tool == PEER or row.failure else ("yes" if alike[row.network] else "no")
+        cells = (row.nodes or "", row.groups, same, row.channels, *shares, f"{row.seconds:.3f}", row.failure)
         table.add_row(row.network, row.tool, *map(str, cells))
     console = Console(width=max(160, Console().width))
     console.print(table)
     console.print(summary(rows))
 
 
+def agreement(rows: Iterable[Measured]) -> dict[str, bool]:
+    """Tell for each network whether all exports of it that could be analysed have the same prunable groups."""
+    found: dict[str, set[str]] = {}
+    for row in rows:
+        if row.tool != PEER and not row.failure:
+            found.setdefault(row.network, set()).add(row.partition)
+    return {name: len(partitions) == 1 for name, partitions in found.items()}
+
+
+def exports_text(rows: Sequence[Measured]) -> str:
+    """Say on how many networks all exporters work and agree, and where they do not."""
+    alike = agreement(rows)
+    works: dict[str, set[str]] = {name: set() for name in alike}
+    for row in rows:
+        if row.tool != PEER and not row.failure:
+            works[row.network].add(row.tool)
+    every = {exporter.value for exporter in Exporter}
+    whole = [name for name in alike if works[name] == every]
+    differ = [name for name in alike if not alike[name]]
+    lacking = [f"{name} ({', '.join(sorted(every - works[name]))})" for name in alike if works[name] != every]
+    return (
+        f"all {len(every)} exports exist and have the same groups on {sum(alike[name] for name in whole)} networks; "
+        f"they differ on: {', '.join(differ) or 'none'}; not exported: {', '.join(lacking) or 'none'}"
+    )
+
+
 def summary(rows: list[Measured]) -> str:
-    """Say in a few words who fails, who is faster, and who reaches more."""
+    """Say in a few words who fails, who is faster, who reaches more, and whether exports agree."""
     ours = {row.network: row for row in rows if row.tool == Exporter.FOLDED.value}
     peers = {row.network: row for row in rows if row.tool == PEER}
     failed = [row for row in rows if row.failure and row.tool != PEER]
@@ -314,7 +363,8 @@ def summary(rows: list[Measured]) -> str:
         f"{len(ours)} networks; failures here {len(failed)}, of the peer {len(peers) - len(valid)}; "
         f"the peer takes {statistics.median(timed) if timed else np.nan:.1f} times as long in the median; "
         f"a smaller share than what the peer cuts exactly on {len(less)} of {len(valid)}: {', '.join(less) or 'none'}; "
-        f"networks of which the peer counts channels that it does not cut exactly: {', '.join(inexact) or 'none'}"
+        f"networks of which the peer counts channels that it does not cut exactly: {', '.join(inexact) or 'none'}; "
+        f"{exports_text(rows)}"
     )
 
 
@@ -323,16 +373,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="measure the analysis on the zoo, beside torch-pruning")
     parser.add_argument("networks", nargs="*", default=list(BY_NAME), help="all by default")
     parser.add_argument(
-        "--exporters", nargs="+", default=["folded", "kept"], choices=[e.name.lower() for e in Exporter]
+        "--exporters", nargs="+", default=["folded", "kept", "dynamo"], choices=[e.name.lower() for e in Exporter]
     )
-    parser.add_argument("--resume", action="store_true", help="leave out what an earlier run has measured")
+    parser.add_argument("--resume", action="store_true", help="measure only what an earlier run has not")
     parser.add_argument("--peer-limit-s", type=int, default=LIMIT_S, help="processor seconds that the peer may use")
     arguments = parser.parse_args()
     kept = read() if arguments.resume else []
-    done = {row.network for row in kept}
-    names = [name for name in arguments.networks if name not in done]
     exporters = [Exporter[name.upper()] for name in arguments.exporters]
-    show(measure_all(names, exporters, kept, arguments.peer_limit_s))
+    show(measure_all(arguments.networks, exporters, kept, arguments.peer_limit_s))
 
 
 if __name__ == "__main__":

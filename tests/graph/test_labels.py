@@ -2,8 +2,7 @@ import numpy as np
 from oracle import analysed, sandwich
 
 from toolchain.graph.facts import Fact
-from toolchain.graph.index import Use
-from toolchain.graph.labels import Labels, Reason, Role, along, varying_axes
+from toolchain.graph.labels import Labels, Reason, Role, Site, all_at_once, along, varying_axes
 
 WHY = Reason("Node 'n'", "because")
 
@@ -38,46 +37,48 @@ def test_varying_axes_are_those_with_different_labels() -> None:
 def test_uniting_with_a_kept_position_freezes_and_says_why() -> None:
     labels = labels_of((4,))
     labels.unite(np.array([1, 2, 0, 3]), np.array([1, 0, 4, 5]), WHY)
-    ((frozen, reason),) = labels.frozen
-    assert frozen.tolist() == [2, 4]
-    assert str(reason) == "Node 'n': because"
-    assert [edge.tolist() for edge in labels.edges()] == [[3], [5]]
+    united = all_at_once(labels.unions)
+    assert united.frozen.tolist() == [2, 4]
+    assert [str(labels.unions[number].reason) for number in united.number] == ["Node 'n': because"] * 2
+    assert (united.left.tolist(), united.right.tolist()) == ([3], [5])
 
 
-def test_uniting_equals_records_nothing() -> None:
+def test_uniting_equals_changes_nothing() -> None:
     labels = labels_of((4,))
     labels.unite(np.array([[1], [2]]), np.array([[1, 1], [2, 2]]), WHY)
-    assert labels.frozen == []
-    assert [edge.size for edge in labels.edges()] == [0, 0]
+    assert [part.size for part in all_at_once(labels.unions)] == [0, 0, 0, 0]
 
 
 def test_holding_the_only_varying_axis_freezes() -> None:
     labels = labels_of((2, 4))
     held = labels.hold(np.array([[1, 2, 3, 4]]), [1], WHY)
     assert held.shape == (1, 1)
-    assert labels.frozen[0][0].tolist() == [1, 2, 3, 4]
+    assert all_at_once(labels.unions).frozen.tolist() == [1, 2, 3, 4]
 
 
 def test_holding_one_of_two_varying_axes_unites_across_it() -> None:
     labels = labels_of((2, 3))
     held = labels.hold(np.array([[1, 2, 3], [4, 5, 6]]), [0], WHY)
+    united = all_at_once(labels.unions)
     assert held.tolist() == [[1, 2, 3]]
-    assert labels.frozen == []
-    assert sorted(zip(*(edge.tolist() for edge in labels.edges()), strict=True)) == [(4, 1), (5, 2), (6, 3)]
+    assert united.frozen.size == 0
+    assert [*zip(united.left, united.right, strict=True)] == [(4, 1), (5, 2), (6, 3)]
 
 
 def test_holding_an_axis_that_does_not_vary_changes_nothing() -> None:
     labels = labels_of((2, 3))
     assert labels.hold(np.array([[1, 2, 3]]), [0], WHY).tolist() == [[1, 2, 3]]
-    assert labels.frozen == []
+    assert labels.unions == []
 
 
-def test_a_site_is_a_use_that_is_accounted_for() -> None:
-    labels = labels_of((4,))
-    labels.site("t", Use(3, 1), Role.SCALES, np.array([1, 2, 3, 4]))
-    labels.plain_use("t", Use(5, 0))
-    assert labels.uses["t"] == {Use(3, 1), Use(5, 0)}
-    assert [site.parameter for site in labels.sites] == ["t"]
+def test_tensors_and_sites_with_several_axes_are_boxes() -> None:
+    labels = labels_of((2, 2))
+    labels.assign("t", np.array([[1, 2], [1, 2]]))
+    assert not labels.boxes
+    labels.assign("t", np.array([[1, 2], [3, 4]]))
+    labels.site(Site("t", 3, 1, Role.SCALES, np.array([5, 6]), 0))
+    labels.site(Site("t", 3, 1, Role.SCALES, np.array([[5, 6], [7, 8]]), None))
+    assert [box.tolist() for box in labels.boxes.values()] == [[[1, 2], [3, 4]], [[5, 6], [7, 8]]]
 
 
 def test_an_activation_of_any_size_costs_one_label_a_channel() -> None:

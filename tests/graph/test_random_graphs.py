@@ -1,9 +1,20 @@
+import numpy as np
 import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from oracle import analysed, assert_pruned_equals_masked, assert_valid, prune
+from oracle import (
+    analysed,
+    assert_pruned_equals_masked,
+    assert_valid,
+    execute,
+    prune,
+    random_feeds,
+    random_removal,
+)
 from random_graphs import networks
+
+from toolchain.graph.oracle import relative_error
 
 QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
@@ -20,6 +31,20 @@ def hold_to_the_oracle(model: onnx.ModelProto, ratio: float, seed: int) -> None:
 @given(networks(), st.floats(0.1, 0.9), st.integers(0, 99))
 def test_random_networks_pruned_at_random_equal_masked(model: onnx.ModelProto, ratio: float, seed: int) -> None:
     hold_to_the_oracle(model, ratio, seed)
+
+
+@settings(max_examples=60, derandomize=True, deadline=None, database=None, suppress_health_check=QUIET)
+@given(networks(), st.floats(0.1, 0.9), st.integers(0, 99))
+def test_what_statistics_tie_is_cut_where_that_is_allowed(model: onnx.ModelProto, ratio: float, seed: int) -> None:
+    strict, lenient = analysed(model), analysed(model, allow_inexact=True)
+    inexact = [group.name for group in lenient.prunable_groups if group.inexact]
+    assert inexact == [g.name for g in strict.groups if g.reason and g.reason.inexact and g.width > 1]
+    if not inexact:
+        return
+    pruned = prune(model, random_removal(lenient, ratio, seed), allow_inexact=True)
+    assert_valid(pruned)
+    feeds = random_feeds(lenient.model, seed, lenient.binding)
+    assert np.isfinite(relative_error(execute(pruned.model, feeds), execute(lenient.model, feeds)))
 
 
 @pytest.mark.slow

@@ -47,7 +47,10 @@ def test_options_of_the_strategy_are_written_inside():
         ("fold-batchnorm,,prune", r"^--passes: cannot read ',prune'"),
         ("prune(greedy)", r"^pass prune: 'greedy' is not an option; write option=value$"),
         ("prune(criterion=l2,criterion=l2)", r"^pass prune: option 'criterion' is given twice; give it once$"),
-        ("prune(budget=3)", r"^pass prune has no option 'budget'; options are strategy, criterion, strategy_options$"),
+        (
+            "prune(budget=3)",
+            r"^pass prune has no option 'budget'; options are strategy, criterion, strategy_options, allow_inexact$",
+        ),
         ("fold-batchnorm(x=1)", r"^pass fold-batchnorm has no option 'x'; it has no options$"),
         ("rematch(largest_rescale=much)", r"^pass rematch: largest_rescale=much; input should be a valid number"),
     ],

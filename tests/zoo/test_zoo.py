@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import onnx
 import pytest
-from oracle import analysed, assert_pruned_equals_masked, prune
+from oracle import analysed, assert_pruned_equals_masked, assert_valid, execute, prune, random_feeds, random_removal
 
 from passes.fold_constants import FoldConstants
 from toolchain.graph.coverage import coverage
 from toolchain.graph.normalise import normalise
+from toolchain.graph.oracle import compare_with_masked
 
 pytest.importorskip("zoo.libraries", reason="the zoo is made of networks of torchvision and timm")
 
@@ -71,6 +72,22 @@ def test_what_is_pruned_at_random_equals_masked(exported: Exported, ratio: float
 def test_with_batch_normalisation_kept_the_pruned_network_equals_masked(exported: Exported) -> None:
     if analysed(exported.kept).prunable_groups:
         assert_pruned_equals_masked(exported.kept, 0.3)
+
+
+def test_what_only_statistics_tie_is_cut_where_that_is_allowed(exported: Exported) -> None:
+    strict, lenient = analysed(exported.folded), analysed(exported.folded, allow_inexact=True)
+    inexact = [group.name for group in lenient.prunable_groups if group.inexact]
+    assert inexact == [
+        group.name for group in strict.groups if group.reason and group.reason.inexact and group.width > 1
+    ]
+    if not inexact:
+        return
+    pruned = prune(exported.folded, random_removal(lenient, 0.4, 0), allow_inexact=True)
+    assert_valid(pruned)
+    feeds = random_feeds(lenient.model, 0, lenient.binding)
+    verdict = compare_with_masked(lenient.model, pruned.model, pruned.surgery.kept, feeds, execute, inexact=True)
+    assert not verdict.equal
+    assert not verdict.wrong
 
 
 def test_removing_nothing_changes_nothing(exported: Exported) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -72,6 +72,10 @@ def compile_command(
     calibration_samples: Annotated[int | None, typer.Option(help="Samples to calibrate on.")] = None,
     evaluation_samples: Annotated[int | None, typer.Option(help="Samples to judge on; never the same.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Draws the samples and the intervals.")] = 0,
+    allow_inexact: Annotated[
+        bool,
+        typer.Option("--allow-inexact", help="Prune also what only statistics tie, and measure how far that deviates."),
+    ] = False,
     dump_dir: Annotated[Path | None, typer.Option(help="Write the model after each pass here.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Search and print the plan; write nothing.")] = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print report.json alone to stdout.")] = False,
@@ -79,10 +83,11 @@ def compile_command(
 ) -> None:
     """Prune MODEL to a latency budget; build, time and verify the engine; write the bundle."""
     terminal = Terminal(quiet=quiet)
+    inexact = {"allow_inexact": "true"} if allow_inexact else {}
     request = CompileRequest(
         model=model,
         output=output,
-        passes=_passes(passes, preset, config, strategy, criterion),
+        passes=_passes(passes, preset, config, {"strategy": strategy, "criterion": criterion, **inexact}),
         target=targets.create(target, target_options),
         rules=load_rules(),
         emitters=load_emitters(),
@@ -124,17 +129,18 @@ def _target_to_build(text: str) -> Target:
     return targets.create(name, options, for_building=True)
 
 
-def _passes(text: str, preset: str, config: Path | None, strategy: str, criterion: str) -> list[Pass]:
-    """Take the pipeline from --passes, --config or the preset; --strategy and --criterion go to prune."""
+def _passes(text: str, preset: str, config: Path | None, for_prune: Mapping[str, str]) -> list[Pass]:
+    """Take the pipeline from --passes, --config or the preset; --strategy, --criterion and so on go to prune."""
     catalogue = load_passes()
     if text and config:
         raise UsageError("--passes and --config both name a pipeline", hint="give one of them")
     if preset not in PRESETS:
         raise UsageError(f"there is no preset '{preset}'", hint=f"presets are {', '.join(PRESETS)}")
     chosen = read_pipeline(config, catalogue) if config else parse_passes(text or PRESETS[preset], catalogue)
-    given = {name: value for name, value in (("strategy", strategy), ("criterion", criterion)) if value}
+    given = {name: value for name, value in for_prune.items() if value}
     if given and not any(item.name() == "prune" for item in chosen):
-        raise UsageError(f"--{min(given)} is for pass prune, which this pipeline does not have", hint="leave it out")
+        option = "--" + min(given).replace("_", "-")
+        raise UsageError(f"{option} is for pass prune, which this pipeline does not have", hint="leave it out")
     return [
         make_pass("prune", {**item.options(), **given}, catalogue) if item.name() == "prune" else item
         for item in chosen

@@ -58,6 +58,9 @@ class Inspection(Frozen):
 def inspect(
     model: Annotated[Path, typer.Argument(help="An ONNX file.")],
     input_shapes: Annotated[str, typer.Option(help='Sizes when deployed: "x:[1,3,224,224]".')] = "",
+    allow_inexact: Annotated[
+        bool, typer.Option("--allow-inexact", help="Prune also what only statistics tie: LayerNorm, mean, softmax.")
+    ] = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON alone to stdout.")] = False,
     dot_output: Annotated[bool, typer.Option("--dot", help="Print a Graphviz drawing of the groups alone.")] = False,
 ) -> None:
@@ -67,7 +70,7 @@ def inspect(
     rules = load_rules()
     loaded, shapes = load_model(model), parse_input_shapes(input_shapes)
     binding = deployment_binding(loaded.normalised, shapes, {}) if shapes else None
-    analysis = analyse(folded_apart(loaded, binding), rules, binding=binding)
+    analysis = analyse(folded_apart(loaded, binding), rules, binding=binding, allow_inexact=allow_inexact)
     inspection = _inspection(model, analysis, CostModel(analysis, rules))
     if json_output:
         print(inspection.model_dump_json(indent=2))

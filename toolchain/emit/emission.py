@@ -25,7 +25,7 @@ from toolchain.emit.manifest import (
     parameter_entries,
     samples,
 )
-from toolchain.emit.markdown import render_markdown
+from toolchain.emit.markdown import inexact_text, render_markdown
 from toolchain.emit.report import (
     DataFigure,
     Environment,
@@ -79,8 +79,9 @@ class Emission:
         pruning = self.outcome.pruning
         if pruning is None:
             return None
-        found = compare_shipped(pruning.source, self.outcome.model, pruning.kept, self.feeds, execute)
-        return EquivalenceFigure.of(Check(found.relative_error, found.tolerance, found.equal, found.powered))
+        inexact = bool(pruning.inexact)
+        found = compare_shipped(pruning.source, self.outcome.model, pruning.kept, self.feeds, execute, inexact=inexact)
+        return EquivalenceFigure.of(Check.of(found, pruning.inexact))
 
 
 def emit(emission: Emission, reporter: Reporter) -> Report:
@@ -244,7 +245,8 @@ def _report(emission: Emission, result: Judgement) -> Report:
 
 def _pruning_figure(emission: Emission, pruning: Pruning) -> PruningFigure:
     request = emission.request
-    analysis = analyse(pruning.source, request.rules, binding=emission.timer.binding)
+    binding, allow_inexact = emission.timer.binding, pruning.allow_inexact
+    analysis = analyse(pruning.source, request.rules, binding=binding, allow_inexact=allow_inexact)
     layers = layer_figures(analysis, pruning, emission.outcome.model, request.target.width_alignment())
     return PruningFigure.of(pruning, layers)
 
@@ -269,7 +271,9 @@ def _unknown(request: CompileRequest, emission: Emission) -> tuple[str, ...]:
         notes.append("no data was given: units were chosen by their weights alone, and accuracy was not measured")
     elif emission.accuracy.judging.data.labels is None:
         notes.append("the data has no labels: accuracy is fidelity to the original model, right or wrong")
-    if emission.equivalence and not emission.equivalence.passed:
+    if emission.equivalence and emission.equivalence.inexact:
+        notes.append(f"that what stays computes what it did: {inexact_text(emission.equivalence)}")
+    elif emission.equivalence and not emission.equivalence.passed:
         notes.append("whether the shipped weights are where the source's were: a pass after pruning rewrote the graph")
     if not request.target.measured:
         notes.append(f"target {request.target.name} models latencies: no number here was measured")

@@ -20,9 +20,9 @@ from onnx import defs, numpy_helper, shape_inference
 from onnx.checker import ValidationError
 
 from toolchain.errors import ModelError, UsageError
-from toolchain.graph.evaluation import Evaluator
+from toolchain.graph.evaluation import Case, Evaluator, kind_of
 from toolchain.graph.index import GraphIndex, describe, has_subgraphs
-from toolchain.graph.whole_graph import infer_types
+from toolchain.graph.whole_graph import SCALES, infer_types
 
 SMALL_ELEMENTS = 4096
 """Tensors up to this size are evaluated where their inputs are known: shape arithmetic is far smaller."""
@@ -71,8 +71,15 @@ def bind_symbols(model: onnx.ModelProto, *, overrides: Mapping[str, int] | None 
     2. The first axis is a batch: 2 + variant.
     3. Any other axis: 64 * (1 + variant), which every usual down-sampling divides.
     """
+    return bind_inputs(GraphIndex(model).inputs, overrides, variant)
+
+
+def bind_inputs(
+    inputs: Sequence[onnx.ValueInfoProto], overrides: Mapping[str, int] | None = None, variant: int = 0
+) -> Binding:
+    """Choose a number for every symbolic dimension of these inputs, as `bind_symbols` does for a model's."""
     chosen = dict(overrides or {})
-    for item in GraphIndex(model).inputs:
+    for item in inputs:
         for axis, dim in enumerate(item.type.tensor_type.shape.dim):
             if not dim.HasField("dim_value"):
                 name = dim.dim_param or anonymous_symbol(item.name, axis)
@@ -94,26 +101,31 @@ class FactWalk:
         self._inferred = {""}
         self._evaluated = {""}
         self._evaluator = Evaluator(index.model)
+        self._cases: dict[Case, tuple[Fact | None, ...]] = {}
         self._opsets = list(index.model.opset_import)
         for item in index.inputs:
             self.facts[item.name] = _input_fact(item, binding)
-        for name, tensor in index.constants.items():
-            self.set_constant(name, tensor)
+        for (data_type, shape), names in index.constants_by_type.items():
+            self._set_constants(data_type, shape, {name: index.constants[name] for name in names})
 
     def look_ahead(self) -> None:
         """Infer the types of the whole graph at once, which is valid while no constant is changed."""
         types = {item.name: _tensor_type(self.facts[item.name]) for item in self.index.inputs}
-        found = {name: _type_fact(proto) for name, proto in infer_types(self.index, types).items()}
+        found = _type_facts(infer_types(self.index, types))
         self.facts.update((name, fact) for name, fact in found.items() if fact.shape is not None)
         self._inferred.update(found.keys() & self.facts.keys())
 
     def set_constant(self, name: str, tensor: onnx.TensorProto) -> None:
         """Record an initialiser; its value is kept where it is small."""
-        shape = tuple(tensor.dims)
-        small = prod(shape) <= SMALL_ELEMENTS and not tensor.external_data
-        self.facts[name] = Fact(tensor.data_type, shape, tensor if small else None)
-        if small:
-            self._evaluated.add(name)
+        self._set_constants(tensor.data_type, tuple(tensor.dims), {name: tensor})
+
+    def _set_constants(self, data_type: int, shape: tuple[int, ...], tensors: Mapping[str, onnx.TensorProto]) -> None:
+        self.facts.update(dict.fromkeys(tensors, Fact(data_type, shape)))
+        if prod(shape) > SMALL_ELEMENTS:
+            return
+        inside = {name: tensor for name, tensor in tensors.items() if not tensor.external_data}
+        self.facts.update((name, Fact(data_type, shape, tensor)) for name, tensor in inside.items())
+        self._evaluated.update(inside)
 
     def visit(self, node: onnx.NodeProto) -> None:
         """Derive the facts of the node's outputs from those of its inputs."""
@@ -145,19 +157,27 @@ class FactWalk:
         return _type_fact(self._declared[name].type) if name in self._declared else UNKNOWN
 
     def _infer(self, node: onnx.NodeProto) -> dict[str, Fact]:
+        """Infer what a node makes; as blocks repeat in a network, so do cases, and each is inferred once."""
         known = {name: self.facts.get(name, UNKNOWN) for name in node.input if name}
         if any(fact.dtype == onnx.TensorProto.UNDEFINED for fact in known.values()) or has_subgraphs(node):
             return {}
+        values = {name: value for name, fact in known.items() if (value := _vector(fact)) is not None}
+        operands = ((known[name].dtype, known[name].shape, _bytes(values.get(name))) for name in node.input if name)
+        case = (kind_of(node), *operands)
+        if case not in self._cases:
+            found = self._infer_case(node, known, values)
+            self._cases[case] = tuple([found.get(name) for name in node.output])
+        return {name: fact for name, fact in zip(node.output, self._cases[case], strict=True) if fact is not None}
+
+    def _infer_case(
+        self, node: onnx.NodeProto, known: Mapping[str, Fact], values: Mapping[str, Array]
+    ) -> dict[str, Fact]:
         try:
             schema = defs.get_schema(node.op_type, self.index.opset, node.domain)
         except defs.SchemaError:
             return {}
         types = {name: _tensor_type(fact) for name, fact in known.items()}
-        data = {
-            name: numpy_helper.from_array(np.asarray(fact.value), name)
-            for name, fact in known.items()
-            if fact.value is not None and fact.value.ndim <= 1
-        }
+        data = {name: numpy_helper.from_array(np.asarray(value), name) for name, value in values.items()}
         try:
             result = shape_inference.infer_node_outputs(
                 schema, node, types, data, opset_imports=self._opsets, ir_version=self.index.model.ir_version
@@ -212,6 +232,25 @@ def _input_fact(item: onnx.ValueInfoProto, binding: Binding) -> Fact:
             )
         shape.append(dim.dim_value if dim.HasField("dim_value") else binding[name])
     return Fact(tensor.elem_type, tuple(shape))
+
+
+def _vector(fact: Fact) -> Array | None:
+    """Return a value that inference may look into: sizes, axes and scales have one axis at most."""
+    if fact.shape is None or len(fact.shape) > 1:
+        return None
+    return None if fact.dtype == onnx.TensorProto.FLOAT and prod(fact.shape) > SCALES else fact.value
+
+
+def _bytes(value: Array | None) -> bytes | None:
+    return None if value is None else value.tobytes()
+
+
+def _type_facts(types: Mapping[str, onnx.TypeProto]) -> dict[str, Fact]:
+    """Read types, each distinct one once: a network has few of them."""
+    serialized = {name: proto.SerializeToString() for name, proto in types.items()}
+    distinct = {content: types[name] for name, content in serialized.items()}
+    facts = {content: _type_fact(proto) for content, proto in distinct.items()}
+    return {name: facts[content] for name, content in serialized.items()}
 
 
 def _type_fact(proto: onnx.TypeProto) -> Fact:

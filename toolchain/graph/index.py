@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,9 @@ from onnx import numpy_helper
 AttributeValue = int | float | str | bytes | list[int] | list[float] | list[str] | onnx.TensorProto | None
 
 GRAPH_TYPES = frozenset({onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS})
+
+CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
+"""The ops of ONNX that carry graphs; those of other domains may as well."""
 
 
 class Use(NamedTuple):
@@ -52,6 +56,11 @@ def describe(node: onnx.NodeProto) -> str:
     domain = f"{node.domain}::" if node.domain else ""
     name = node.name or (f"-> {node.output[0]}" if node.output else "?")
     return f"{domain}{node.op_type} '{name}'"
+
+
+def qualified_op(node: onnx.NodeProto) -> str:
+    """Return a node's op, after its domain where that is not ONNX's own."""
+    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}::{node.op_type}"
 
 
 def has_subgraphs(node: onnx.NodeProto) -> bool:
@@ -100,19 +109,37 @@ class GraphIndex:
         return next((item.version for item in self.model.opset_import if item.domain in ("", "ai.onnx")), 1)
 
     @cached_property
+    def constants_by_type(self) -> dict[tuple[int, tuple[int, ...]], list[str]]:
+        """Data type and shape to the names of the initialisers that have them: many share few."""
+        found: dict[tuple[int, tuple[int, ...]], list[str]] = defaultdict(list)
+        for name, tensor in self.constants.items():
+            found[tensor.data_type, tuple(tensor.dims[:])].append(name)
+        return found
+
+    @cached_property
+    def ops(self) -> tuple[str, ...]:
+        """The op of each node; one of another domain than ONNX's own is written `domain::op`."""
+        return tuple(qualified_op(node) for node in self.nodes)
+
+    @cached_property
     def node_inputs(self) -> tuple[tuple[str, ...], ...]:
         """The names that each node reads; empty where an input is left out."""
-        return tuple(tuple(node.input) for node in self.nodes)
+        return tuple([tuple(node.input[:]) for node in self.nodes])  # slices of protobuf lists are quicker to read
 
     @cached_property
     def node_outputs(self) -> tuple[tuple[str, ...], ...]:
         """The names that each node makes; empty where an output is left out."""
-        return tuple(tuple(node.output) for node in self.nodes)
+        return tuple([tuple(node.output[:]) for node in self.nodes])
 
     @cached_property
     def producers(self) -> dict[str, int]:
         """Tensor name to the index of the node that makes it."""
         return {name: i for i, names in enumerate(self.node_outputs) for name in names if name}
+
+    @cached_property
+    def read_counts(self) -> Counter[str]:
+        """Tensor name to the number of places that read it."""
+        return Counter(chain.from_iterable((*self.node_inputs, *self.captures.values())))
 
     @cached_property
     def uses(self) -> dict[str, list[Use]]:
@@ -130,7 +157,8 @@ class GraphIndex:
     @cached_property
     def captures(self) -> dict[int, frozenset[str]]:
         """Index of each node with subgraphs to the names that these read from around them."""
-        holders = (i for i, node in enumerate(self.nodes) if has_subgraphs(node))
+        candidates = (i for i, op in enumerate(self.ops) if op in CONTROL_FLOW or "::" in op)
+        holders = (i for i in candidates if has_subgraphs(self.nodes[i]))
         return {i: frozenset(captured_names(self.nodes[i])) for i in holders}
 
     def array(self, name: str) -> npt.NDArray[np.generic]:

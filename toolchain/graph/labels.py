@@ -1,20 +1,21 @@
 """Channel labels: which positions of every tensor stand or fall together.
 
 A label tensor holds integers, one per position, broadcastable to the tensor's shape: an axis along which the
-label does not vary has size 1. A label names a unit-to-be; 0 means "always kept". Rules call four primitives:
+label does not vary has size 1. A label names a unit-to-be; 0 means "always kept". Rules call five primitives:
 
     fresh    new labels for what a weighted op produces
     unite    two label tensors are the same units, position by position
     freeze   these units must stay, and here is why
     hold     along this axis a tensor cannot shrink: unite across it; if nothing else varies, freeze
+    mix      along this axis a statistic is taken: as hold, but where nothing else varies, freeze as inexact
 
-Uniting is recorded and resolved at the end by connected components, so a rule never sees half-merged state.
+Uniting and freezing are recorded and resolved at the end by connected components, all at once: a rule never sees
+half-merged state, and costs no more than the recording.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple
 
@@ -36,12 +37,21 @@ MAX_FRESH = 1 << 24
 
 
 class Reason(NamedTuple):
-    """Why units are frozen: the node (or graph output) that decides it, and what about it does."""
+    """Why units are frozen: the node (or graph output) that decides it, and what about it does.
+
+    `inexact`: they could go, but what stays would compute something else, a mean over fewer channels for one.
+    """
 
     where: str
     why: str
+    inexact: bool = False
 
     def __str__(self) -> str:
+        return f"inexact: {self.text} (--allow-inexact)" if self.inexact else self.text
+
+    @property
+    def text(self) -> str:
+        """Where and why, without what can be done about it."""
         return f"{self.where}: {self.why}"
 
 
@@ -54,19 +64,49 @@ class Role(Enum):
 
 
 class Site(NamedTuple):
-    """Labels along one axis of a parameter, at one use of it; `labels` has the parameter's rank."""
+    """Labels of a parameter where a node uses it: a vector along `axis`; with its rank where there are several axes."""
 
     parameter: str
-    use: Use
+    node_index: int
+    input_index: int
     role: Role
     labels: LabelArray
+    axis: int | None
+
+    def laid_out(self, rank: int) -> LabelArray:
+        """Return the labels with the parameter's rank."""
+        return self.labels if self.axis is None else along(self.labels, self.axis, rank)
 
 
-def along(labels: Sequence[int] | LabelArray, axis: int, rank: int) -> LabelArray:
+class Count(NamedTuple):
+    """A constant that holds how many units there are: `factor` times the number of `labels`, or the inverse of that."""
+
+    use: Use
+    labels: LabelArray
+    factor: int
+    inverse: bool
+
+
+class Union(NamedTuple):
+    """Two label tensors of one shape that are the same units, position by position, and why."""
+
+    left: LabelArray
+    right: LabelArray
+    reason: Reason
+
+
+class Unions(NamedTuple):
+    """What many unions come to: `left` and `right` are the same units, `frozen` ones stay for the `number`-th union."""
+
+    left: LabelArray
+    right: LabelArray
+    frozen: LabelArray
+    number: LabelArray
+
+
+def along(labels: LabelArray, axis: int, rank: int) -> LabelArray:
     """Lay a vector of labels along one axis of a tensor of this rank."""
-    shape = [1] * rank
-    shape[axis] = -1
-    return np.asarray(labels, dtype=np.int64).reshape(shape)
+    return labels.reshape((1,) * axis + (-1,) + (1,) * (rank - axis - 1))
 
 
 def is_line(labels: LabelArray) -> bool:
@@ -74,13 +114,20 @@ def is_line(labels: LabelArray) -> bool:
     return labels.size == 1 or labels.size in labels.shape
 
 
+def long_axis(line: LabelArray, shape: Sequence[int] = ()) -> int:
+    """Return the axis with all positions; of a single one an axis of size 1 of the tensor, or else that of channels."""
+    if line.size > 1:
+        return line.shape.index(line.size)
+    return shape.index(1) if 1 in shape else max(0, min(1, line.ndim - 1))
+
+
 def varying_axes(labels: LabelArray) -> list[int]:
     """Return the axes along which the labels are not all the same."""
-    size = labels.size
+    size, shape = labels.size, labels.shape
     if size == 1:
         return []
-    if size and is_line(labels) and labels.item(0) != labels.item(-1):
-        return [labels.shape.index(size)]  # nearly always: one look at both ends tells
+    if size and size in shape and labels.item(0) != labels.item(-1):
+        return [shape.index(size)]  # nearly always: one look at both ends tells
     return [axis for axis in wide_axes(labels) if (labels != labels.take([0], axis)).any()]
 
 
@@ -92,13 +139,20 @@ def wide_axes(labels: LabelArray) -> list[int]:
 class Labels:
     """The labels of every tensor, and what the rules have said of them."""
 
-    def __init__(self, facts: Mapping[str, Fact]) -> None:
+    def __init__(self, facts: Mapping[str, Fact], shared: Mapping[str, Collection[Use]] | None = None) -> None:
+        """`shared` are the uses of the parameters that have several, an output of the graph among them.
+
+        `boxes` are, by identity, the label tensors of tensors and sites that have several axes: few.
+        """
         self.facts = facts
+        self.shared = shared or {}
         self.tensors: dict[str, LabelArray] = {}
         self.sites: list[Site] = []
-        self.uses: dict[str, set[Use]] = defaultdict(set)
-        self.frozen: list[tuple[LabelArray, Reason]] = []
-        self._edges: list[tuple[LabelArray, LabelArray]] = []
+        self.unions: list[Union] = []
+        self.inexact: list[Union] = []
+        """What is frozen where results must be exact."""
+        self.counts: list[Count] = []
+        self.boxes: dict[int, LabelArray] = {}
         self.count = 1
 
     def fact(self, name: str) -> Fact:
@@ -114,9 +168,12 @@ class Labels:
         """Give a tensor its labels; axes along which they do not vary are stored with size 1."""
         if not name:
             return
-        varying = varying_axes(labels)
-        if not (varying and is_line(labels)):
+        size = labels.size
+        if size > 1 and not (size in labels.shape and labels.item(0) != labels.item(-1)):
+            varying = varying_axes(labels)
             labels = _squash(labels, (axis for axis in range(labels.ndim) if axis not in varying))
+            if not is_line(labels):
+                self.boxes[id(labels)] = labels
         self.tensors[name] = labels
 
     def fresh(self, count: int) -> LabelArray:
@@ -139,20 +196,12 @@ class Labels:
                 left, right = np.broadcast_arrays(left, right)
             except ValueError as error:  # a parameter of two nodes that take different sizes
                 raise ModelError(f"{reason}: {left.size} and {right.size} channels do not fit together") from error
-        different = left != right
-        if not different.any():
-            return
-        a, b = left[different], right[different]
-        fixed = (a == KEPT) | (b == KEPT)
-        if fixed.any():
-            self.freeze(np.maximum(a, b)[fixed], reason)
-            a, b = a[~fixed], b[~fixed]
-        self._edges.append((a, b))
+        self.unions.append(Union(left, right, reason))
 
     def freeze(self, labels: LabelArray, reason: Reason) -> None:
-        """Keep these units, and remember why."""
-        if labels.any():
-            self.frozen.append((labels[labels != KEPT], reason))
+        """Keep these units, and remember why: unite them with what is always kept."""
+        frozen = Union(labels, np.zeros(labels.shape, np.int64), reason)
+        (self.inexact if reason.inexact else self.unions).append(frozen)
 
     def hold(self, labels: LabelArray, axes: Iterable[int], reason: Reason) -> LabelArray:
         """Unite the labels across these axes, which cannot shrink, and return them with size 1 there.
@@ -172,38 +221,43 @@ class Labels:
             self.freeze(labels, reason)
         return _squash(result, axes)
 
+    def mix(self, labels: LabelArray, axes: Iterable[int], reason: Reason) -> LabelArray:
+        """Hold these axes, over which a statistic is taken, where the labels vary along others too: whole rows may go.
+
+        Elsewhere removal changes the statistic: freeze as inexact, and return the labels as they are.
+        """
+        axes, varying = set(axes), varying_axes(labels)
+        if not varying or not axes.issuperset(varying):
+            return self.hold(labels, axes, reason)
+        self.freeze(labels, reason._replace(inexact=True))
+        return labels
+
     def freeze_tensor(self, name: str, reason: Reason) -> None:
         """Freeze every unit that lives in a tensor."""
-        self.freeze(self.of(name), reason)
+        if name in self.tensors:
+            self.freeze(self.tensors[name], reason)
 
-    def site(self, parameter: str, use: Use, role: Role, labels: LabelArray) -> None:
-        """Record that a parameter carries these labels where a node uses it.
+    def site(self, site: Site) -> None:
+        """Record that a parameter carries labels where a node uses it."""
+        if site.axis is None:
+            self.boxes[id(site.labels)] = site.labels
+        self.sites.append(site)
 
-        Raises ModelError where the use has another number of axes than the parameter: the node cannot be run.
-        """
-        shape = self.facts.get(parameter, UNKNOWN).shape
-        if shape is None or len(shape) != labels.ndim:
-            rank = self.fact(parameter).rank
-            raise ModelError(f"parameter '{parameter}' has {rank} axes where a node reads it as having {labels.ndim}")
-        self.uses[parameter].add(use)
-        self.sites.append(Site(parameter, use, role, labels))
 
-    def plain_use(self, parameter: str, use: Use) -> None:
-        """Record that a node's use of a parameter leaves its size alone (a scalar, a kernel without channels)."""
-        self.uses[parameter].add(use)
-
-    def edges(self) -> tuple[LabelArray, LabelArray]:
-        """Return everything that was united so far, as two equally long vectors."""
-        if not self._edges:
-            return np.zeros(0, np.int64), np.zeros(0, np.int64)
-        lefts, rights = zip(*self._edges, strict=True)
-        return np.concatenate(lefts), np.concatenate(rights)
+def all_at_once(unions: Sequence[Union]) -> Unions:
+    """Tell what was united from what was frozen, over all unions at once."""
+    none = np.zeros(0, np.int64)
+    left = np.concatenate([none, *(union.left.ravel() for union in unions)])
+    right = np.concatenate([none, *(union.right.ravel() for union in unions)])
+    number = np.repeat(np.arange(len(unions)), [union.left.size for union in unions])
+    fixed = (left == KEPT) != (right == KEPT)
+    apart = (left != right) & ~fixed
+    return Unions(left[apart], right[apart], np.maximum(left, right)[fixed], number[fixed])
 
 
 def spread(labels: LabelArray, count: int) -> LabelArray:
     """Return the labels along the one axis that they may vary along as a vector of this length."""
-    vector = labels.reshape(-1)
-    return vector if vector.size == count else np.broadcast_to(vector, (count,))
+    return labels.reshape(-1) if labels.size == count else np.full(count, labels.item())
 
 
 def _squash(labels: LabelArray, axes: Iterable[int]) -> LabelArray:

@@ -6,6 +6,9 @@
 It shares no code with surgery: it zeroes what the record says was removed and runs both networks without the
 runtime's graph optimisations. Zeroing one KEPT slice as well must break the equality, else the check had no power
 (a network whose output ignores these units proves nothing).
+
+Where a statistic over channels lost some of them (a LayerNorm, a mean) the two are not equal by nature. The caller says
+so, and the verdict is then how far they are apart, never that they are equal.
 """
 
 from __future__ import annotations
@@ -41,11 +44,17 @@ class Verdict:
     relative_error: float
     tolerance: float
     power_error: float
+    inexact: bool = False
 
     @property
     def equal(self) -> bool:
-        """Tell whether pruned equals masked."""
-        return self.relative_error <= self.tolerance
+        """Tell whether pruned equals masked; what is inexact by nature never does."""
+        return not self.inexact and self.relative_error <= self.tolerance
+
+    @property
+    def wrong(self) -> bool:
+        """Tell whether they differ though they must not, or in a way that no statistic explains."""
+        return not np.isfinite(self.relative_error) if self.inexact else not self.equal
 
     @property
     def powered(self) -> bool:
@@ -59,6 +68,8 @@ def compare_with_masked(
     kept: Mapping[str, KeptAxes],
     feeds: Feeds,
     execute: Execute,
+    *,
+    inexact: bool = False,
 ) -> Verdict:
     """Run both and compare; the tolerance is 20 times the masked network's own noise between optimisation levels."""
     masked = masked_model(original, kept)
@@ -72,7 +83,7 @@ def compare_with_masked(
         power = max(power, relative_error(execute(spoiled, feeds, False), expected))
         if power > tolerance:
             break
-    return Verdict(error, tolerance, power)
+    return Verdict(error, tolerance, power, inexact)
 
 
 def masked_model(original: onnx.ModelProto, kept: Mapping[str, KeptAxes]) -> onnx.ModelProto:

@@ -64,6 +64,13 @@ def parse_plan(text: str) -> Plan:
         ) from error
 
 
+def inexact_reasons(analysis: Analysis, plan: Plan) -> tuple[str, ...]:
+    """Return why the pruned model computes something else than the masked original, each reason once."""
+    cut = {item.group for item in plan.removals}
+    reasons = (group.inexact for group in analysis.groups if group.name in cut)
+    return tuple(dict.fromkeys(reason.text for reason in reasons if reason))
+
+
 def removed_units(analysis: Analysis, plan: Plan) -> npt.NDArray[np.bool_]:
     """Return a mask over units (index 0, always kept, included).
 

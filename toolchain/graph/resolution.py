@@ -8,11 +8,15 @@ leaves most units, the last of equals.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
-from toolchain.graph.labels import KEPT, LabelArray, Labels, Reason, Site, is_line, varying_axes
+from toolchain.graph.index import Use
+from toolchain.graph.labels import KEPT, LabelArray, Labels, Reason, Site, Unions, all_at_once, varying_axes
+
+IndexArray = npt.NDArray[np.int64]
 
 BOX = Reason("layout", "its channels are spread over several axes of a reshaped tensor together with fixed ones")
 
@@ -20,15 +24,14 @@ BOX = Reason("layout", "its channels are spread over several axes of a reshaped 
 class Resolution:
     """Maps labels to units; units are numbered from 1 in the order of their first label, 0 is always kept."""
 
-    def __init__(self, labels: Labels) -> None:
+    def __init__(self, labels: Labels, *, allow_inexact: bool = False) -> None:
         self._labels = labels
+        self._allow_inexact = allow_inexact
+        self._inexact = all_at_once(labels.inexact)
         self._parameter_unions()
-        self._boxes = [labels for labels in self._arrays() if not is_line(labels)]
         self._renew()
         while self._enforce_boxes():
             self._renew()
-        self.count = len(self._frozen)
-        self.reasons = self._reasons()
 
     def units(self, labels: LabelArray) -> LabelArray:
         """Return the units of a label tensor."""
@@ -39,25 +42,41 @@ class Resolution:
         units = self.units(labels)
         return np.where(self._frozen[units], KEPT, units)
 
+    def reasons(self, unit: int) -> tuple[Reason | None, Reason | None]:
+        """Return why a unit is frozen, and why what stays would compute something else without it; the first of each.
+
+        It is frozen for the latter only where inexact results are not allowed and nothing else freezes it.
+        """
+        always, inexactly = int(self._first_frozen[unit]), int(self._first_inexact[unit])
+        inexact = self._labels.inexact[inexactly].reason if inexactly >= 0 else None
+        if always >= 0:
+            return self._labels.unions[always].reason, inexact
+        return None if self._allow_inexact else inexact, inexact
+
+    def kinds(self) -> IndexArray:
+        """Return 1 for each unit that can never be removed, 2 for one that results must be inexact for, else 0."""
+        return np.where(self._first_frozen >= 0, 1, np.where(self._first_inexact >= 0, 2, 0))
+
     def _renew(self) -> None:
-        self._unit_of = self._components()
-        self._frozen = np.zeros(int(self._unit_of.max(initial=0)) + 1, np.bool_)
-        for chosen, _ in self._labels.frozen:
-            self._frozen[self._unit_of[chosen]] = True
-
-    def _components(self) -> LabelArray:
-        first = _components_of(*self._labels.edges(), self._labels.count)
+        united = all_at_once(self._labels.unions)
+        first = _components_of(united.left, united.right, self._labels.count)
         number = np.cumsum(first == np.arange(len(first))) - 1
-        units: LabelArray = number[first]
-        return units
+        self._unit_of: LabelArray = number[first]
+        self.count = int(number[-1]) + 1
+        self._first_frozen = self._first(united)
+        self._first_inexact = self._first(self._inexact)
+        allowed = np.bool_(self._allow_inexact)
+        self._frozen = (self._first_frozen >= 0) | (self._first_inexact >= 0) & ~allowed
 
-    def _arrays(self) -> Iterable[LabelArray]:
-        yield from self._labels.tensors.values()
-        yield from (site.labels for site in self._labels.sites)
+    def _first(self, unions: Unions) -> IndexArray:
+        """Return the number of the first union that freezes each unit, -1 where none does."""
+        first = np.full(self.count, -1)
+        first[self._unit_of[unions.frozen[::-1]]] = unions.number[::-1]  # of equal indices the last assignment stays
+        return first
 
     def _enforce_boxes(self) -> bool:
         changed = False
-        for labels in self._boxes:
+        for labels in self._labels.boxes.values():
             axes = varying_axes(self.removable(labels))
             if len(axes) > 1:
                 self._keep_one_axis(labels, axes)
@@ -84,7 +103,7 @@ class Resolution:
         """Unite a parameter's labels over all its uses; a use that no rule recorded freezes them."""
         by_parameter: dict[str, list[Site]] = defaultdict(list)
         for site in self._labels.sites:
-            if len(self._labels.uses[site.parameter]) > 1:
+            if site.parameter in self._labels.shared:
                 by_parameter[site.parameter].append(site)
         for parameter, sites in by_parameter.items():
             self._unite_uses(parameter, sites)
@@ -94,19 +113,12 @@ class Resolution:
         shape = self._labels.fact(parameter).shape or ()
         zeros = np.zeros([1] * len(shape), np.int64)
         for axis in range(len(shape)):
-            per_use = dict.fromkeys(self._labels.uses[parameter], zeros)
-            per_use.update({site.use: site.labels for site in sites if site.labels.shape[axis] > 1})
+            per_use = dict.fromkeys(self._labels.shared[parameter], zeros)
+            laid = ((Use(site.node_index, site.input_index), site.laid_out(len(shape))) for site in sites)
+            per_use.update({use: labels for use, labels in laid if labels.shape[axis] > 1})
             first, *rest = per_use.values()
             for labels in rest:
                 self._labels.unite(first, labels, shared)
-
-    def _reasons(self) -> dict[int, Reason]:
-        """Return the first reason recorded for each frozen unit."""
-        first = np.full(self.count, -1)
-        for number, (chosen, _) in reversed(list(enumerate(self._labels.frozen))):
-            first[self._unit_of[chosen]] = number
-        first[KEPT] = -1
-        return {int(unit): self._labels.frozen[first[unit]][1] for unit in np.flatnonzero(first >= 0)}
 
 
 def _components_of(left: LabelArray, right: LabelArray, size: int) -> LabelArray:

@@ -13,9 +13,10 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from toolchain.errors import ModelError
 from toolchain.graph.facts import UNKNOWN, Fact
-from toolchain.graph.index import GraphIndex, Use, describe, int_attribute, ints_attribute
-from toolchain.graph.labels import LabelArray, Labels, Reason, Role
+from toolchain.graph.index import GraphIndex, describe, int_attribute, ints_attribute
+from toolchain.graph.labels import LabelArray, Labels, Reason, Role, Site, is_line, long_axis
 
 Array = npt.NDArray[Any]
 IndexArray = npt.NDArray[np.int64]
@@ -27,13 +28,14 @@ class NodeView:
     `inputs` and `outputs` are names, empty where one is left out.
     """
 
-    __slots__ = ("index", "inputs", "labels", "node", "node_index", "outputs")
+    __slots__ = ("index", "inputs", "labels", "node", "node_index", "op", "outputs")
 
     def __init__(self, index: GraphIndex, node_index: int, labels: Labels) -> None:
         self.index = index
         self.node_index = node_index
         self.labels = labels
         self.node = index.nodes[node_index]
+        self.op = index.ops[node_index]
         self.inputs = index.node_inputs[node_index]
         self.outputs = index.node_outputs[node_index]
 
@@ -52,11 +54,13 @@ class NodeView:
 
     def input_shape(self, position: int) -> tuple[int, ...]:
         """Return an input's shape."""
-        return self.fact(position).shape or ()
+        if position >= len(self.inputs):
+            return ()
+        return self.labels.facts.get(self.inputs[position], UNKNOWN).shape or ()
 
     def output_shape(self, position: int = 0) -> tuple[int, ...]:
         """Return an output's shape."""
-        return self.labels.fact(self.outputs[position]).shape or ()
+        return self.labels.facts.get(self.outputs[position], UNKNOWN).shape or ()
 
     def input_labels(self, position: int) -> LabelArray:
         """Return an input's labels."""
@@ -68,7 +72,7 @@ class NodeView:
 
     def is_parameter(self, position: int) -> bool:
         """Tell whether an input is an initialiser, whose size surgery can change."""
-        return self.input_name(position) in self.index.constants
+        return position < len(self.inputs) and self.inputs[position] in self.index.constants
 
     def int_attribute(self, name: str, default: int) -> int:
         """Return an integer attribute or its default."""
@@ -93,16 +97,27 @@ class NodeView:
 
     def pass_on(self, position: int) -> None:
         """Give every output the labels of an input that has the same axes."""
-        labels = self.input_labels(position)
-        self.labels.tensors.update((name, labels) for name in self.outputs if name)
+        labels = self.labels.tensors.get(self.inputs[position])
+        if labels is not None:
+            self.labels.tensors.update((name, labels) for name in self.outputs if name)
 
     def site(self, position: int, role: Role, labels: LabelArray) -> None:
-        """Record the labels that a parameter carries at this use."""
-        self.labels.site(self.input_name(position), Use(self.node_index, position), role, labels)
+        """Record the labels, of a parameter's rank, that it carries at this use.
 
-    def plain_use(self, position: int) -> None:
-        """Record that this use leaves a parameter's size alone."""
-        self.labels.plain_use(self.input_name(position), Use(self.node_index, position))
+        Raises ModelError where the parameter has another rank: the node cannot be run.
+        """
+        shape, rank = self.input_shape(position), labels.ndim
+        if len(shape) != rank:
+            axes = f"{len(shape)} axes where a node reads it as having {rank}"
+            raise ModelError(f"parameter '{self.inputs[position]}' has {axes}", hint="export it again")
+        if is_line(labels):
+            self.site_along(long_axis(labels, shape), position, role, labels.reshape(-1))
+        else:
+            self.labels.site(Site(self.inputs[position], self.node_index, position, role, labels, None))
+
+    def site_along(self, axis: int, position: int, role: Role, vector: LabelArray) -> None:
+        """Record the labels that a parameter carries along one of its axes at this use."""
+        self.labels.site(Site(self.inputs[position], self.node_index, position, role, vector, axis))
 
     def hold_all_but(self, axis: int, why: str) -> LabelArray:
         """Hold every axis of the first input but this one, and return its labels."""
@@ -114,8 +129,9 @@ class NodeView:
 
     def freeze_inputs(self, why: str) -> None:
         """Freeze every unit that reaches this node."""
+        reason = self.reason(why)
         for name in self.inputs:
-            self.labels.freeze_tensor(name, self.reason(why))
+            self.labels.freeze_tensor(name, reason)
 
 
 class Editor(Protocol):
@@ -141,6 +157,8 @@ class Rule(ABC):
     """How labels travel through the ops named in `ops`."""
 
     ops: ClassVar[frozenset[str]]
+    only_carries: ClassVar[bool] = False
+    """Whether there is nothing to label where no input carries labels."""
     drops_empty_inputs: ClassVar[bool] = False
     """Whether an input without any channel left may simply be left out."""
 

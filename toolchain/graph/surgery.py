@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +21,7 @@ import onnx
 from onnx import numpy_helper
 
 from toolchain.errors import ModelError
-from toolchain.graph.analysis import Analysis
+from toolchain.graph.analysis import Analysis, UnitCount
 from toolchain.graph.dead_branch import DeadBranches, drop_unused_nodes
 from toolchain.graph.facts import Fact, FactWalk, bind_symbols, infer_facts
 from toolchain.graph.index import GraphIndex, describe
@@ -95,6 +96,9 @@ class _Surgeon:
         self._nodes: list[onnx.NodeProto] = []
         self._node = onnx.NodeProto()
         self._branches = DeadBranches(analysis, removed, model)
+        self._counts: dict[int, list[UnitCount]] = defaultdict(list)
+        for item in analysis.counts:
+            self._counts[item.node_index].append(item)
         self._shrunk = {name for name, axis in analysis.tensors.items() if np.any(removed[axis.units])}
 
     def walk(self) -> None:
@@ -109,6 +113,7 @@ class _Surgeon:
             if self._branches.settles(view, self._node, rule):
                 continue
             self._read_constants()
+            self._write_counts(number)
             if rule and self._is_touched(original):
                 rule.refresh(view, self)
             self._append(self._node)
@@ -123,6 +128,14 @@ class _Surgeon:
         for position, name in enumerate(self._node.input):
             if name in self._branches.constants:
                 self._node.input[position] = self._constant(self._branches.constants[name], "branch")
+
+    def _write_counts(self, number: int) -> None:
+        """Give constants that hold a number of units the number that is left."""
+        for item in self._counts[number]:
+            if np.any(self._removed[item.units]):
+                constant = self._analysis.index.array(self._analysis.index.node_inputs[number][item.input_index])
+                value = np.full(constant.shape, item.value(self._removed), constant.dtype)
+                self._node.input[item.input_index] = self._constant(value, "count")
 
     def _is_touched(self, node: onnx.NodeProto) -> bool:
         """Tell whether a node's tensors lost channels, or a size it reads is another one now."""

@@ -16,7 +16,10 @@ from toolchain.graph.index import GraphIndex
 from toolchain.graph.limits import graphs_in
 
 SHAPE_ARITHMETIC_ELEMENTS = 64
-"""Integer constants up to this size may be sizes, axes or indices that shapes follow from; all others stay behind."""
+"""Integer constants up to this size may be sizes, axes or indices that shapes follow from."""
+
+SCALES = 16
+"""Numbers that Resize may read: a scale for each axis, a region's two ends along each."""
 
 INTEGERS = frozenset({onnx.TensorProto.INT64, onnx.TensorProto.INT32})
 
@@ -31,11 +34,14 @@ def infer_types(index: GraphIndex, input_types: Mapping[str, onnx.TypeProto]) ->
     graph.name = "types"
     graph.node.extend(index.nodes)
     graph.input.extend(onnx.ValueInfoProto(name=name, type=proto) for name, proto in input_types.items())
-    for constant in index.constants.values():
-        if _is_shape_arithmetic(constant):
-            graph.initializer.append(constant)
-        else:  # the size without the weights
-            graph.initializer.add(name=constant.name, data_type=constant.data_type, dims=constant.dims)
+    for (data_type, shape), names in index.constants_by_type.items():
+        if _is_shape_arithmetic(data_type, shape):
+            graph.initializer.extend([index.constants[name] for name in names])
+            continue
+        first = len(graph.initializer)  # the size without the weights
+        graph.initializer.extend([onnx.TensorProto(data_type=data_type, dims=shape)] * len(names))
+        for tensor, name in zip(graph.initializer[first:], names, strict=True):
+            tensor.name = name
     try:
         inferred = shape_inference.infer_shapes(weightless, data_prop=_is_bounded(index))
     except (shape_inference.InferenceError, RuntimeError):
@@ -44,11 +50,12 @@ def infer_types(index: GraphIndex, input_types: Mapping[str, onnx.TypeProto]) ->
 
 
 def _is_bounded(index: GraphIndex) -> bool:
-    graphs = graphs_in(index.model) if index.captures else [index.model.graph]
-    return not any(node.op_type in WRITTEN_OUT for graph in graphs for node in graph.node)
+    if not index.captures:
+        return WRITTEN_OUT.isdisjoint(index.ops)
+    return not any(node.op_type in WRITTEN_OUT for graph in graphs_in(index.model) for node in graph.node)
 
 
-def _is_shape_arithmetic(constant: onnx.TensorProto) -> bool:
-    dims = tuple(constant.dims)
-    scales = constant.data_type == onnx.TensorProto.FLOAT and len(dims) <= 1  # of Resize
-    return (scales or constant.data_type in INTEGERS) and prod(dims) <= SHAPE_ARITHMETIC_ELEMENTS
+def _is_shape_arithmetic(data_type: int, shape: tuple[int, ...]) -> bool:
+    if data_type in INTEGERS:
+        return prod(shape) <= SHAPE_ARITHMETIC_ELEMENTS
+    return data_type == onnx.TensorProto.FLOAT and len(shape) <= 1 and prod(shape) <= SCALES

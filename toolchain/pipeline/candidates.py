@@ -40,7 +40,8 @@ class Candidates:
         """Cut, then repair."""
         if plan not in self._last:
             surgery = apply_plan(self.analysis, plan)
-            model, cut = surgery.model, Cut(self.analysis.model, plan, surgery.kept)
+            allow_inexact = self.analysis.allow_inexact
+            model, cut = surgery.model, Cut(self.analysis.model, plan, surgery.kept, allow_inexact=allow_inexact)
             for step in self.context.repairs:
                 model = step.run(model, replace(self.context, cut=cut, repairs=())).model
             self._last.clear()
@@ -81,7 +82,10 @@ class Candidates:
         if plan not in self._last_analysis:
             model = self.repaired(plan)
             self._last_analysis.clear()
-            self._last_analysis[plan] = analyse(model, self.context.rules, binding=self.context.binding)
+            context, allow_inexact = self.context, self.analysis.allow_inexact
+            self._last_analysis[plan] = analyse(
+                model, context.rules, binding=context.binding, allow_inexact=allow_inexact
+            )
         return self._last_analysis[plan]
 
     def _cut_further(self, start: Plan, plan: Plan) -> onnx.ModelProto:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import ClassVar, Protocol
 
 import onnx
@@ -89,6 +89,8 @@ class Cut:
     source: onnx.ModelProto
     plan: Plan
     kept: Mapping[str, KeptAxes]
+    allow_inexact: bool = field(default=False, kw_only=True)
+    """Whether the plan may remove what only statistics tie, so that the result is not the masked original."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +103,8 @@ class Pruning(Cut):
     """(group, width before, width after) for every group that can be pruned."""
     frozen: tuple[tuple[str, int, str], ...]
     """(group, width, reason) for every group that cannot."""
+    inexact: tuple[str, ...] = ()
+    """Why the result is not the masked original; empty where it is."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from toolchain.data.metric import Score
 from toolchain.graph.cost import Cost
+from toolchain.graph.oracle import Verdict
 from toolchain.measure.comparison import Comparison
 
 
@@ -21,12 +22,21 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, eq=False)
 class Check:
-    """What the mask oracle said of a pruned model; `relative_error` is against the masked original."""
+    """What the mask oracle said of a pruned model; `relative_error` is against the masked original.
+
+    `inexact` says why the two are not equal by nature; such a check is never passed.
+    """
 
     relative_error: float
     tolerance: float
     passed: bool
     powered: bool
+    inexact: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, verdict: Verdict, inexact: tuple[str, ...] = ()) -> Check:
+        """Copy a verdict."""
+        return cls(verdict.relative_error, verdict.tolerance, verdict.equal, verdict.powered, inexact)
 
 
 @dataclass(frozen=True, eq=False)

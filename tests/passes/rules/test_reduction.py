@@ -66,13 +66,13 @@ def test_the_branches_of_a_split_may_be_summed() -> None:
 def test_a_reduction_over_channels_freezes_them(opset: int, call: str) -> None:
     model = sandwich(f"m = {call} z = Mul(a, m)", declared="int64[1] one = {1}, int64[0] none = {}", opset=opset)
     op = call.split("(", maxsplit=1)[0].split("<", maxsplit=1)[0]
-    assert reasons(model)["a"] == f"{op} '-> m': it reduces over these channels"
+    assert reasons(model)["a"] == f"inexact: {op} '-> m': it reduces over these channels (--allow-inexact)"
 
 
 def test_a_reduction_to_a_scalar_freezes_what_it_reads() -> None:
     model = sandwich("m = ReduceMax<keepdims=0>(c) z = Mul(a, m)")
     assert widths(model) == {"a": 8}
-    assert reasons(model)["c"] == "ReduceMax '-> m': it reduces over these channels"
+    assert reasons(model)["c"] == "inexact: ReduceMax '-> m': it reduces over these channels (--allow-inexact)"
     assert_pruned_equals_masked(model)
 
 

@@ -13,6 +13,7 @@ from toolchain.emit.html import plots
 from toolchain.emit.markdown import (
     accuracy_text,
     count_text,
+    equivalence_text,
     latency_text,
     origin_text,
     original_text,
@@ -40,6 +41,7 @@ def render_html(report: Report) -> str:
         accuracy=accuracy_text,
         bytes=bytes_text,
         count=count_text,
+        equivalence=equivalence_text,
         latency=latency_text,
         origin=origin_text,
         original=original_text,
