@@ -156,6 +156,7 @@ def assert_pruned_equals_masked(
     *,
     removed: Mapping[str, Sequence[int]] | None = None,
     powered: bool = True,
+    largest_error: float = LARGEST_ERROR,
 ) -> Pruned:
     """Prune at random (or what is given), and hold the result to the checker, the interface and the mask oracle.
 
@@ -168,7 +169,7 @@ def assert_pruned_equals_masked(
     for variant in (0, 1) if analysis.binding else (0,):
         verdict = _compare(result, seed, bind_symbols(analysis.model, variant=variant))
         assert verdict.equal, f"{verdict} after {result.plan.removals}, sizes {variant}"
-        assert verdict.relative_error <= LARGEST_ERROR, f"{verdict} after {result.plan.removals}, sizes {variant}"
+        assert verdict.relative_error <= largest_error, f"{verdict} after {result.plan.removals}, sizes {variant}"
         assert verdict.powered or not powered, f"no power: {verdict} after {result.plan.removals}"
     return result
 

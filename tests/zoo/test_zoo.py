@@ -3,20 +3,33 @@
 Constants are folded first, as the default pipeline does: only so are standardised weights weights.
 """
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
-from oracle import analysed, assert_pruned_equals_masked, assert_valid, execute, prune, random_feeds, random_removal
+from oracle import (
+    LARGEST_ERROR,
+    analysed,
+    assert_pruned_equals_masked,
+    assert_valid,
+    execute,
+    prune,
+    random_feeds,
+    random_removal,
+)
 
 from passes.fold_constants import FoldConstants
 from toolchain.graph.coverage import coverage
 from toolchain.graph.normalise import normalise
-from toolchain.graph.oracle import compare_with_masked
+from toolchain.graph.oracle import WIDEST, Feeds, compare_with_masked, masked_model
 
 pytest.importorskip("zoo.libraries", reason="the zoo is made of networks of torchvision and timm")
 
+from emitted import emitted, imported, run
 from zoo.channels import partition
 from zoo.exports import Exporter, export
 from zoo.networks import BY_NAME, NETWORKS, SLOWLY_EXPORTED, Network
@@ -36,17 +49,24 @@ SEMANTICALLY_FIXED = (
 )
 
 
+CHAOTIC = {"timm/convmixer_768_32"}
+"""Networks that amplify rounding: with random weights a change of 1e-7 at the input is one of 6e-4 at the output."""
+
+
 @dataclass(frozen=True)
 class Exported:
     """One network in two forms; constants are folded in both, BatchNorm in one."""
 
     folded: onnx.ModelProto
     kept: onnx.ModelProto
+    largest_error: float = LARGEST_ERROR
 
 
 @pytest.fixture(scope="module", params=NETWORKS, ids=lambda network: network.name)
 def exported(request: pytest.FixtureRequest) -> Exported:
-    return Exported(exported_by(request.param, Exporter.FOLDED), exported_by(request.param, Exporter.KEPT))
+    largest_error = WIDEST if request.param.name in CHAOTIC else LARGEST_ERROR
+    forms = (exported_by(request.param, exporter) for exporter in (Exporter.FOLDED, Exporter.KEPT))
+    return Exported(*forms, largest_error)
 
 
 def exported_by(network: Network, exporter: Exporter) -> onnx.ModelProto:
@@ -66,12 +86,28 @@ def test_all_but_what_its_meaning_fixes_can_be_pruned(
 @pytest.mark.parametrize("ratio", [0.1, 0.3, 0.6])
 def test_what_is_pruned_at_random_equals_masked(exported: Exported, ratio: float) -> None:
     if analysed(exported.folded).prunable_groups:
-        assert_pruned_equals_masked(exported.folded, ratio, round(100 * ratio))
+        assert_pruned_equals_masked(exported.folded, ratio, round(100 * ratio), largest_error=exported.largest_error)
 
 
 def test_with_batch_normalisation_kept_the_pruned_network_equals_masked(exported: Exported) -> None:
     if analysed(exported.kept).prunable_groups:
-        assert_pruned_equals_masked(exported.kept, 0.3)
+        assert_pruned_equals_masked(exported.kept, 0.3, largest_error=exported.largest_error)
+
+
+@pytest.mark.parametrize("name", sorted(CHAOTIC))
+def test_where_rounding_moves_the_outputs_pruned_equals_masked_in_double_precision(name: str) -> None:
+    model = exported_by(BY_NAME[name], Exporter.FOLDED)
+    pruned = prune(model, random_removal(analysed(model), 0.1, 10))
+    feeds = random_feeds(pruned.analysis.model, 10, pruned.analysis.binding)
+    masked = masked_model(pruned.analysis.model, pruned.surgery.kept)
+    np.testing.assert_allclose(in_double_precision(pruned.model, feeds), in_double_precision(masked, feeds), rtol=1e-9)
+
+
+def in_double_precision(model: onnx.ModelProto, feeds: Feeds) -> np.ndarray:  # type: ignore[type-arg]
+    """Run a network of one output as its emitted PyTorch module, in double precision."""
+    with tempfile.TemporaryDirectory() as folder:
+        network = imported(emitted(model, batchnorm=False), Path(folder)).load().double().eval()
+    return run(network, {name: value.astype(np.float64) for name, value in feeds.items()})[0]
 
 
 def test_what_only_statistics_tie_is_cut_where_that_is_allowed(exported: Exported) -> None:
