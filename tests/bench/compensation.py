@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
+import shutil
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 
@@ -56,6 +56,15 @@ class Row(Compiled):
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What holds for every row."""
+
+    folder: Path
+    strategy: str
+    epochs: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Elimination:
     """The elimination of all units of one layer of so many channels."""
 
@@ -71,12 +80,13 @@ def main() -> None:
     if arguments.channels and (elimination is None or arguments.again):
         elimination = _elimination(arguments.channels)
     with prepared(arguments.folder) as folder:
+        asked = Asked(folder, arguments.strategy, tuple(arguments.epochs))
         for network in trained(arguments.networks, folder):
             for budget, criterion, compensated in product(arguments.budgets, arguments.criteria, (False, True)):
                 known = rows.get((network.name, budget, criterion, compensated))
                 if known and known.epochs >= set(arguments.epochs) and not arguments.again:
                     continue
-                row = _row(network, budget, criterion, compensated, arguments)
+                row = _row(network, budget, criterion, compensated, None if arguments.again else known, asked)
                 rows[row.key] = row
                 Console(width=160).print(row)
                 _keep(elimination, list(rows.values()))
@@ -93,7 +103,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--criteria", nargs="*", default=["l1", "taylor", "reconstruction"])
     parser.add_argument("--strategy", default="greedy")
     parser.add_argument("--epochs", type=int, nargs="*", default=[])
-    parser.add_argument("--folder", type=Path, help="where the prepared data is kept for the next run")
+    parser.add_argument("--folder", type=Path, help="where prepared data and bundles are kept for the next run")
     parser.add_argument("--again", action="store_true", help="run what is there already")
     parser.add_argument("--channels", type=int, default=512, help="width of the layer that is timed, or 0")
     return parser.parse_args()
@@ -112,15 +122,24 @@ def _elimination(channels: int) -> Elimination:
     return Elimination(channels, time.monotonic() - started, time.process_time() - processor)
 
 
-def _row(network: Trained, budget: str, criterion: str, compensated: bool, arguments: argparse.Namespace) -> Row:
-    passes = f"fold-constants,fold-batchnorm,prune(strategy={arguments.strategy},criterion={criterion})"
-    with tempfile.TemporaryDirectory() as folder:
-        bundle = Path(folder) / "bundle"
-        answer = compiled(network, budget, bundle, "--passes", passes + ",compensate" * compensated)
-        if answer is None:
-            raise SystemExit(f"{network.name}, {budget}, {criterion}: no report")
-        tuned = tuple(Tuned(epochs, finetuned(network, bundle, epochs)) for epochs in arguments.epochs)
-    return Row(**asdict(answer[0]), criterion=criterion, compensated=compensated, tuned=tuned)
+def _row(network: Trained, budget: str, criterion: str, compensated: bool, known: Row | None, asked: Asked) -> Row:
+    """Compile, unless the bundle is kept from before, and train a copy of the bundle for what is not known yet."""
+    bundle = asked.folder / "bundles" / f"{network.name}-{criterion}{'-compensate' * compensated}-{budget.rstrip('%')}"
+    if known is None or not bundle.exists():
+        known = _compiled(network, budget, criterion, compensated, bundle, asked.strategy)
+    tuned = {item.epochs: item for item in known.tuned}
+    for count in set(asked.epochs) - set(tuned):
+        tuned[count] = Tuned(count, finetuned(network, bundle, count))
+    return replace(known, tuned=tuple(tuned[count] for count in sorted(tuned)))
+
+
+def _compiled(network: Trained, budget: str, criterion: str, compensated: bool, bundle: Path, strategy: str) -> Row:
+    shutil.rmtree(bundle, ignore_errors=True)
+    passes = f"fold-constants,fold-batchnorm,prune(strategy={strategy},criterion={criterion})"
+    answer = compiled(network, budget, bundle, "--passes", passes + ",compensate" * compensated)
+    if answer is None:
+        raise SystemExit(f"{network.name}, {budget}, {criterion}: no report")
+    return Row(**asdict(answer[0]), criterion=criterion, compensated=compensated, tuned=())
 
 
 def _table(rows: list[Row]) -> Table:
