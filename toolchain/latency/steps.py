@@ -11,8 +11,9 @@ The curve is not swept:
    and is not looked into; one whose ends differ is split, down to neighbouring multiples.
 2. Between neighbouring multiples a < b that differ, the edge should be at a: the narrowest acceptable width above a
    then costs no less than b (the third point). A few pairs are tested: the one below the first multiple, where kernels
-   may be others, the widest one, and random ones. A pair that fails may be part of a slope: its inner points lie on the
-   line between its ends, within half the threshold, and there is nothing to look for. If one is neither, all are
+   may be others, the widest one, and random ones. A pair that fails may be part of a slope, and there is nothing to look
+   for: that width and the middle are not below the line between the ends (an edge further on would leave them there),
+   and the former is no stair of its own, above the line and still clearly slower than a. Otherwise all pairs are
    tested, and those that are neither are bisected down to the least alignment.
 3. Random widths are spot-checked. One that costs no more than the next narrower width seen, by the least alignment or
    more away, clearly less than every wider one, and less than the line between its neighbours is a surprise: the
@@ -55,8 +56,8 @@ class StepTest:
 
     smallest: float = 0.02
     noises: float = 3.0
-    tested_pairs: int = 3
-    widths_a_check: int = 128
+    tested_pairs: int = 2
+    widths_a_check: int = 192
     """One random width is checked for each so many."""
 
 
@@ -222,7 +223,7 @@ class _Curve:
         no_dearer = width - narrow >= least and not self._faster(narrow, width)
         return (
             no_dearer
-            and not self._on_line(narrow, width, wide)
+            and self._off_line(narrow, width, wide) < -0.5
             and all(_clearly_faster(self.at(width), timing, self._test) for timing in wider)
         )
 
@@ -235,14 +236,21 @@ class _Curve:
         if not self._faster(first, wide):
             return True
         middle = max((narrow + wide) // 2 // least * least, first)
-        if all(self._on_line(narrow, width, wide) for width in (first, middle)):
+        if not self._stairs_between(narrow, first, middle, wide):
             return True
         return self.confirm((narrow, first, middle, wide)) and self._nothing_between(narrow, wide, least)
 
-    def _on_line(self, narrow: int, width: int, wide: int) -> bool:
+    def _stairs_between(self, narrow: int, first: int, middle: int, wide: int) -> bool:
+        """Tell an edge further on, which leaves a point below the line, from a stair of its own, above it."""
+        if any(self._off_line(narrow, width, wide) < -0.5 for width in (first, middle)):
+            return True
+        return self._faster(narrow, first) and self._off_line(narrow, first, wide) > 0.5
+
+    def _off_line(self, narrow: int, width: int, wide: int) -> float:
+        """Return how far a latency is above the line between two others, in thresholds."""
         ends = (self.at(narrow), self.at(wide))
         line = np.interp(width, (narrow, wide), [end.milliseconds for end in ends])
-        return bool(abs(self.at(width).milliseconds - line) < _threshold(*ends, self._test) / 2 * ends[1].milliseconds)
+        return float((self.at(width).milliseconds - line) / (_threshold(*ends, self._test) * ends[1].milliseconds))
 
 
 def _next_multiple(width: int, least: int) -> int:
