@@ -1,6 +1,6 @@
 import pytest
 
-from toolchain.latency.correction import Observation, fit
+from toolchain.latency.correction import NARROWED, Observation, fit
 
 ORIGINAL = {"wide": 6.0, "narrow": 3.0, "rest Add": 1.0}
 
@@ -11,7 +11,7 @@ def ratio(factors, stages_ms):
 
 
 def test_without_measurements_nothing_is_corrected():
-    assert fit(ORIGINAL, []) == pytest.approx(dict.fromkeys(ORIGINAL, 1.0))
+    assert fit(ORIGINAL, []) == pytest.approx(dict.fromkeys(ORIGINAL, 1.0) | {NARROWED: 0.0})
 
 
 def test_a_measured_engine_is_predicted_better_than_before():
@@ -40,3 +40,13 @@ def test_a_stage_that_was_never_narrowed_keeps_its_prediction_but_for_the_common
 def test_a_factor_is_never_negative():
     factors = fit({"a": 1.0, "rest": 9.0}, [Observation({"a": 0.0, "rest": 9.0}, 1.5)] * 50)
     assert min(factors.values()) >= 0
+
+
+def test_narrowed_blocks_that_are_all_faster_than_predicted_say_nothing_of_removed_ones():
+    narrowed = {"wide": 3.0, "narrow": 1.5, "rest Add": 1.0, NARROWED: 4.5}
+    removed = {"wide": 3.0, "narrow": 3.0, "rest Add": 1.0}
+    seen = [Observation(narrowed, 0.50), Observation(removed, 0.70)] * 20
+    factors = fit(ORIGINAL, seen)
+    assert factors[NARROWED] < -0.05
+    assert ratio(factors, narrowed) == pytest.approx(0.50, abs=0.005)
+    assert ratio(factors, removed) == pytest.approx(0.70, abs=0.005)

@@ -22,6 +22,12 @@ EXPECTED_OF_REST = 0.5
 REST = "rest"
 """How the stages of the rest begin."""
 
+NARROWED = "narrowed"
+"""A stage of what is counted in others already: the blocks that are not at their full widths any more."""
+
+EXPECTED_OF_NARROWED = 0.1
+"""How far their prediction may be off beyond that of their stages, all of them in one direction."""
+
 
 @dataclass(frozen=True)
 class Observation:
@@ -32,22 +38,30 @@ class Observation:
 
 
 def fit(original_ms: Mapping[str, float], seen: Sequence[Observation]) -> Mapping[str, float]:
-    """Return a factor for each stage of the original.
+    """Return a factor for each stage of the original, and what narrowed blocks have beyond it.
 
     With T(c; x) = sum_s c_s x_s the factors c minimise, for measured ratios r_k of engines x_k to the original x_0,
 
-        sum_k ( (T(c; x_k) - r_k T(c; x_0)) / (unexplained T(1; x_0)) )^2  +  sum_s ( (c_s - 1) / expected_s )^2
+        sum_k ( (T(c; x_k) - r_k T(c; x_0)) / (unexplained T(1; x_0)) )^2  +  sum_s ( (c_s - e_s) / expected_s )^2
 
-    The first term says nothing about a common factor; the second keeps it near 1, and stages that were never narrowed.
+    e_s is 1, but 0 for narrowed blocks. The first term says nothing about a common factor; the second keeps it near 1,
+    and stages that were never narrowed.
     """
-    stages = list(original_ms)
-    original = np.array([original_ms[stage] for stage in stages])
+    stages = [*original_ms, NARROWED]
+    original = np.array([original_ms.get(stage, 0.0) for stage in stages])
     rows = [_residual_row(stages, original, one) for one in seen]
-    trust = np.array([1 / (EXPECTED_OF_REST if stage.startswith(REST) else EXPECTED_CORRECTION) for stage in stages])
-    matrix = np.vstack([*rows, np.diag(trust)])
-    wanted = np.concatenate([np.zeros(len(rows)), trust])
+    means, deviations = np.array([_expected(stage) for stage in stages]).T
+    matrix = np.vstack([*rows, np.diag(1 / deviations)])
+    wanted = np.concatenate([np.zeros(len(rows)), means / deviations])
     factors, *_ = np.linalg.lstsq(matrix, wanted, rcond=None)
-    return dict(zip(stages, np.maximum(factors, 0.0).tolist(), strict=True))
+    return dict(zip(stages, np.where(means > 0, np.maximum(factors, 0.0), factors).tolist(), strict=True))
+
+
+def _expected(stage: str) -> tuple[float, float]:
+    """Return a factor before anything was measured, and how far it may be off."""
+    if stage == NARROWED:
+        return 0.0, EXPECTED_OF_NARROWED
+    return 1.0, EXPECTED_OF_REST if stage.startswith(REST) else EXPECTED_CORRECTION
 
 
 def _residual_row(stages: Sequence[str], original: Vector, one: Observation) -> Vector:

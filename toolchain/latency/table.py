@@ -27,7 +27,7 @@ import numpy as np
 from toolchain.latency.block_clock import BlockClock
 from toolchain.latency.block_model import BlockModel
 from toolchain.latency.contract import Block, Widths
-from toolchain.latency.correction import REST, Observation, fit
+from toolchain.latency.correction import NARROWED, REST, Observation, fit
 from toolchain.latency.rest import RestKernel
 from toolchain.latency.steps import Timing, find_steps
 from toolchain.latency.weighted import Pair
@@ -80,7 +80,7 @@ class LatencyTable:
 
     def block_ms(self, block: Block, widths: Widths) -> float:
         """Return what a block takes at these widths, corrected; 0 where a width is 0."""
-        return self._corrections[block.stage] * self._uncorrected_ms(block, widths)
+        return self._correction(block, self._pair(block, widths)) * self._uncorrected_ms(block, widths)
 
     def predict(self, widths: Widths) -> float:
         """Return the whole engine's latency as a ratio of the original's."""
@@ -105,10 +105,10 @@ class LatencyTable:
         """What measured engines say about each stage."""
         return fit(self._original_ms, self.seen)
 
-    @cached_property
-    def _corrections(self) -> Mapping[str, float]:
-        """All that blocks of a stage are multiplied with."""
-        return {stage: self._anchors[stage] * self._factors[stage] for stage in self._anchors}
+    def _correction(self, block: Block, pair: Pair) -> float:
+        """Return all that a block's latency alone is multiplied with."""
+        narrowed = self._factors[NARROWED] if pair != self.models[block.name].weighted.full else 0.0
+        return self._anchors[block.stage] * max(self._factors[block.stage] + narrowed, 0.0)
 
     @cached_property
     def _anchors(self) -> Mapping[str, float]:
@@ -128,13 +128,18 @@ class LatencyTable:
 
     def _stages_ms(self, widths: Widths) -> Mapping[str, float]:
         blocks = [(one.stage, self._anchors[one.stage] * self._uncorrected_ms(one, widths)) for one in self.blocks]
+        changed = [self._pair(one, widths) != self.models[one.name].weighted.full for one in self.blocks]
+        narrowed = sum(ms for (_, ms), is_changed in zip(blocks, changed, strict=True) if is_changed)
         rest = [(kernel.stage, kernel.at(widths)) for kernel in self.rest]
         kernels = [ms for _, ms in (*blocks, *rest)]
         alive = sum(ms > 0 for ms in kernels) / max(len(kernels), 1)
-        return _sums([*blocks, *rest, (RUNTIME, self._runtime_ms * alive)])
+        return _sums([*blocks, *rest, (RUNTIME, self._runtime_ms * alive), (NARROWED, narrowed)])
+
+    def _pair(self, block: Block, widths: Widths) -> Pair:
+        return Pair(block.input.at(widths), block.output.at(widths))
 
     def _uncorrected_ms(self, block: Block, widths: Widths) -> float:
-        pair = Pair(block.input.at(widths), block.output.at(widths))
+        pair = self._pair(block, widths)
         if not pair.input or not pair.output:
             return 0.0
         model = self.models[block.name]
@@ -168,8 +173,8 @@ class LatencyTable:
 
     def _timing(self, block: Block, widths: Widths) -> Timing:
         """Return a block's latency, always timed, never interpolated."""
-        model, pair = self.models[block.name], Pair(block.input.at(widths), block.output.at(widths))
-        ms = self._corrections[block.stage] * self.clock.milliseconds(model, pair)
+        model, pair = self.models[block.name], self._pair(block, widths)
+        ms = self._correction(block, pair) * self.clock.milliseconds(model, pair)
         return Timing(ms, self.clock.latency(model, pair).half_width)
 
 
