@@ -11,6 +11,7 @@ from oracle import graph, prune, random_feeds
 
 from models.export import Exporter, export
 from models.registry import networks
+from toolchain.emit.torch_module.constants import torch_dtype
 from toolchain.errors import ModelError
 from toolchain.graph.facts import bind_symbols
 from toolchain.graph.index import GraphIndex
@@ -179,3 +180,11 @@ def test_long_lines_are_broken_as_the_formatter_breaks_them():
     parts = ", ".join("x" for _ in range(40))
     source = assert_emitted_equals(graph(f"net (float[N,2] x) => (float[N,80] y) {{ y = Concat<axis = 1>({parts}) }}"))
     assert_well_formatted(source)
+
+
+@pytest.mark.parametrize(
+    ("data_type", "named"), [(onnx.TensorProto.STRING, "type STRING"), (0, "unknown type"), (99, "unknown type")]
+)
+def test_an_element_type_that_pytorch_lacks_is_named(data_type, named):
+    with pytest.raises(ModelError, match=f"tensors of {named} cannot be written in PyTorch"):
+        torch_dtype(data_type)

@@ -54,7 +54,8 @@ def fit(original_ms: Mapping[str, float], seen: Sequence[Observation]) -> Mappin
     matrix = np.vstack([*rows, np.diag(1 / deviations)])
     wanted = np.concatenate([np.zeros(len(rows)), means / deviations])
     factors, *_ = np.linalg.lstsq(matrix, wanted, rcond=None)
-    return dict(zip(stages, np.where(means > 0, np.maximum(factors, 0.0), factors).tolist(), strict=True))
+    bounded = np.maximum(factors, np.where(means > 0, 0.0, -np.inf))
+    return dict(zip(stages, bounded.tolist(), strict=True))
 
 
 def _expected(stage: str) -> tuple[float, float]:

@@ -11,9 +11,9 @@ The curve is not swept:
    and is not looked into; one whose ends differ is split, down to neighbouring multiples.
 2. Between neighbouring multiples a < b that differ, the edge should be at a: the narrowest acceptable width above a
    then costs no less than b (the third point). A few pairs are tested: the one below the first multiple, where kernels
-   may be others, the widest one, and random ones. A pair that fails may be part of a slope, and there is nothing to look
-   for: that width and the middle are not below the line between the ends (an edge further on would leave them there),
-   and the former is no stair of its own, above the line and still clearly slower than a. Otherwise all pairs are
+   may be others, the widest one, and random ones. A pair that fails may be part of a slope, and there is nothing to
+   look for: that width and the middle are not below the line between the ends (an edge further on would leave them
+   there), and the former is no stair of its own, above the line and clearly slower than a. Otherwise all pairs are
    tested, and those that are neither are bisected down to the least alignment.
 3. Random widths are spot-checked. One that costs no more than the next narrower width seen, by the least alignment or
    more away, clearly less than every wider one, and less than the line between its neighbours is a surprise: the

@@ -25,8 +25,9 @@ TORCH_NAMES: dict[int, str] = {
 def torch_dtype(data_type: int) -> str:
     """Name an ONNX element type in PyTorch; ModelError where PyTorch has none like it."""
     if data_type not in TORCH_NAMES:
-        name = onnx.helper.tensor_dtype_to_string(data_type)
-        raise ModelError(f"tensors of type {name} cannot be written in PyTorch", hint="cast them in the model")
+        known = data_type in onnx.TensorProto.DataType.values() and data_type != onnx.TensorProto.UNDEFINED
+        name = f"type {onnx.TensorProto.DataType.Name(data_type)}" if known else "unknown type"
+        raise ModelError(f"tensors of {name} cannot be written in PyTorch", hint="cast them in the model")
     return TORCH_NAMES[data_type]
 
 
