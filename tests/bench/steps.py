@@ -248,7 +248,12 @@ def _faster(one: Timing, other: Timing, test: StepTest) -> bool:
 
 
 def _threshold(one: Timing, other: Timing, test: StepTest) -> float:
-    return max(test.smallest, test.noises * float(np.hypot(one.noise, other.noise)))
+    return max(test.smallest, test.noises * _noise(one, other))
+
+
+def _noise(one: Timing, other: Timing) -> float:
+    """Return the noise of a difference, relative to the other."""
+    return float(np.hypot(one.noise * one.milliseconds, other.noise * other.milliseconds)) / other.milliseconds
 
 
 def _offered(width: int, offers: Sequence[int], points: dict[int, Timing], near: int, test: StepTest) -> bool:
@@ -268,7 +273,7 @@ def _false(steps: Steps, points: dict[int, Timing]) -> tuple[int, ...]:
         width
         for width, before in zip(steps.widths, wider, strict=False)
         if points[width].milliseconds
-        >= points[before].milliseconds * (1 - np.hypot(points[width].noise, points[before].noise))
+        >= points[before].milliseconds * (1 - _noise(points[width], points[before]))
     )
 
 

@@ -39,6 +39,10 @@ import numpy as np
 from toolchain.targets.contract import Alignment
 
 
+SHORTEST_MS = 1e-9
+"""Below any clock."""
+
+
 @dataclass(frozen=True)
 class Timing:
     """A latency and its noise, relative: half the width of its interval."""
@@ -51,7 +55,8 @@ class Timing:
 class StepTest:
     """How clear a difference has to be, and how much is checked.
 
-    threshold of two timings = max(smallest, noises * sqrt(noise_1^2 + noise_2^2)), relative.
+    threshold of two timings = max(smallest, noises * sqrt((noise_1 ms_1)^2 + (noise_2 ms_2)^2) / ms_2), relative to the
+    second: the noise of a timing of microseconds says nothing of its distance to one of milliseconds.
     """
 
     smallest: float = 0.02
@@ -262,7 +267,8 @@ def _clearly_faster(one: Timing, other: Timing, test: StepTest) -> bool:
 
 
 def _threshold(one: Timing, other: Timing, test: StepTest) -> float:
-    return max(test.smallest, test.noises * float(np.hypot(one.noise, other.noise)))
+    noise_ms = np.hypot(one.noise * one.milliseconds, other.noise * other.milliseconds)
+    return max(test.smallest, test.noises * float(noise_ms) / max(other.milliseconds, SHORTEST_MS))
 
 
 def _some(pairs: Sequence[tuple[int, int]], count: int, generator: np.random.Generator) -> list[tuple[int, int]]:

@@ -56,7 +56,8 @@ class Candidates:
         """
         start = plan if repaired_at is None else repaired_at
         if (plan, start) not in self._divergences:
-            session = ReferenceSession(self.repaired(plan) if start == plan else self._cut_further(start, plan))
+            model = self.repaired(plan) if start == plan else self._cut_further(start, plan)
+            session = ReferenceSession(model, optimise=True)
             values = [divergence(expected, session.run(feeds)) for feeds, expected in self._references]
             self._divergences[plan, start] = float(np.mean(values))
         return self._divergences[plan, start]
@@ -72,7 +73,7 @@ class Candidates:
     def _references(self) -> list[tuple[Feeds, Feeds]]:
         assert self.context.calibration is not None
         calibration = self.context.calibration.calibration_of(self.analysis.model)
-        session = ReferenceSession(self.analysis.model)
+        session = ReferenceSession(self.analysis.model, optimise=True)
         return [(feeds, session.run(feeds)) for feeds in calibration.judging()]
 
     def _analysis_of(self, plan: Plan) -> Analysis:
