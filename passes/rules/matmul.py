@@ -5,7 +5,8 @@
     (https://onnx.ai/onnx/operators/onnx__Gemm.html, onnx__MatMul.html)
 
 1. Labels along the contracted axis K: a consuming site of the constant; fresh labels along its free axis.
-2. Labels along any other axis of the live operand pass to the output (a product over tokens, not channels).
+2. Labels along any other axis of the live operand pass to the output (a product over tokens, not channels). Where they
+   cannot go anyway, the contracted axis gets labels of its own instead (a mixer's tokens).
 3. Both operands live (attention): labels are held along K, for a removed term of the sum need not be zero; what is
    left meets as in an elementwise product of (M, 1) and (1, N). Attention heads on a batch axis are units so.
 """
@@ -87,6 +88,8 @@ def _label_constant_product(view: NodeView, constant: int) -> None:
     labels, shape = view.input_labels(live), view.input_shape(live)
     contracted = len(shape) - 1 if live == 0 else len(shape) - 2
     varying = varying_axes(labels)
+    if varying and contracted not in varying and view.labels.stay(labels):
+        labels, varying = np.zeros([1] * labels.ndim, np.int64), []
     if varying and contracted not in varying:
         if _has_matrix_per_channel(view, constant, varying):
             view.freeze_inputs("its constant holds one matrix for each of these channels")

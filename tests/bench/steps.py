@@ -272,8 +272,7 @@ def _false(steps: Steps, points: dict[int, Timing]) -> tuple[int, ...]:
     return tuple(
         width
         for width, before in zip(steps.widths, wider, strict=False)
-        if points[width].milliseconds
-        >= points[before].milliseconds * (1 - _noise(points[width], points[before]))
+        if points[width].milliseconds >= points[before].milliseconds * (1 - _noise(points[width], points[before]))
     )
 
 

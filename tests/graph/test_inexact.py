@@ -12,6 +12,7 @@ from oracle import (
     RULES,
     Pruned,
     analysed,
+    assert_pruned_equals_masked,
     assert_valid,
     execute,
     graph,
@@ -232,3 +233,20 @@ def test_a_convnext_is_prunable_throughout() -> None:
     assert_valid(pruned)
     assert verdict(pruned).inexact
     assert widths(pruned.model)
+
+
+def test_the_hidden_units_of_a_mixer_over_tokens_are_prunable_while_its_channels_stay() -> None:
+    text = """net (float[1,9,8] x) => (float[1,9,8] y)
+        <float[8,8] v, float[8] scale, float[8] bias, float[9,16] w1, float[16,9] w2> {
+        a = MatMul(x, v)
+        n = LayerNormalization(a, scale, bias)
+        t = Transpose<perm=[0,2,1]>(n)
+        h = MatMul(t, w1)
+        r = Relu(h)
+        m = MatMul(r, w2)
+        u = Transpose<perm=[0,2,1]>(m)
+        y = Add(x, u)
+    }"""
+    model = graph(text)
+    assert [(group.name, group.width) for group in analysed(model).prunable_groups] == [("h", 16)]
+    assert_pruned_equals_masked(model, 0.5, seed=0)

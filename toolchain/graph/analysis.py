@@ -125,7 +125,7 @@ def analyse(
     facts = infer_facts(index, bound)
     for shape, name in {fact.shape: name for name, fact in facts.items() if fact.shape}.items():
         check_elements(f"tensor '{name}'", shape)
-    labels = Labels(facts, _shared_parameters(index))
+    labels = Labels(facts, _shared_parameters(index), allow_inexact=allow_inexact)
     _label_nodes(index, rules, labels)
     for output in index.outputs:
         reason = Reason(f"graph output '{output.name}'", "its size is part of the interface")

@@ -139,7 +139,13 @@ def wide_axes(labels: LabelArray) -> list[int]:
 class Labels:
     """The labels of every tensor, and what the rules have said of them."""
 
-    def __init__(self, facts: Mapping[str, Fact], shared: Mapping[str, Collection[Use]] | None = None) -> None:
+    def __init__(
+        self,
+        facts: Mapping[str, Fact],
+        shared: Mapping[str, Collection[Use]] | None = None,
+        *,
+        allow_inexact: bool = False,
+    ) -> None:
         """`shared` are the uses of the parameters that have several, an output of the graph among them.
 
         `boxes` are, by identity, the label tensors of tensors and sites that have several axes: few.
@@ -151,6 +157,7 @@ class Labels:
         self.unions: list[Union] = []
         self.inexact: list[Union] = []
         """What is frozen where results must be exact."""
+        self.allow_inexact = allow_inexact
         self.counts: list[Count] = []
         self.boxes: dict[int, LabelArray] = {}
         self.count = 1
@@ -231,6 +238,10 @@ class Labels:
             return self.hold(labels, axes, reason)
         self.freeze(labels, reason._replace(inexact=True))
         return labels
+
+    def stay(self, labels: LabelArray) -> bool:
+        """Tell whether all of these are frozen by one statistic before, and results must be exact."""
+        return not self.allow_inexact and any(np.isin(labels, frozen.left).all() for frozen in self.inexact)
 
     def freeze_tensor(self, name: str, reason: Reason) -> None:
         """Freeze every unit that lives in a tensor."""
