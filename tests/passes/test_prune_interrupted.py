@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import pytest
-from small import context_of, network
+from small import Silent, context_of, network
 
 from passes.prune import Prune
 from passes.rematch import Rematch
@@ -61,3 +61,20 @@ def test_no_pass_runs_after_an_interruption(model, tmp_path):
     assert records[-1].status is Status.KEPT
     assert records[-1].comparison is not None
     assert outcome.model is not model
+
+
+class InterruptedReporter(Silent):
+    """Is interrupted while it says that the repair begins."""
+
+    def progress(self, text):
+        if text == "pass rematch":
+            raise Interrupted
+
+
+def test_an_interruption_between_two_passes_leaves_what_was_pruned(model, tmp_path):
+    records = []
+    pipeline = Pipeline([Prune(strategy="uniform"), Rematch()], [], lambda _: Cost(1, 1), None, records.append)
+    outcome = pipeline.run(model, replace(context_of(model, tmp_path, budget=0.5), reporter=InterruptedReporter()))
+    assert outcome.interrupted
+    assert outcome.pruning is not None
+    assert [record.name for record in records] == ["original", "prune"]

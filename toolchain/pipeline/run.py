@@ -81,9 +81,9 @@ class Pipeline:
         return replace(state.outcome(), before_lossy=unjudged)
 
     def _step(self, step: Pass, state: _State, context: PassContext, *, judge_floor: bool) -> _State:
-        context.reporter.progress(f"pass {step.name()}")
         started = time.monotonic()
         try:
+            context.reporter.progress(f"pass {step.name()}")
             return self._observed_step(step, state, context, judge_floor=judge_floor, started=started)
         except Interrupted:
             if state.pruning is None:
