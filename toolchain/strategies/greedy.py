@@ -8,6 +8,7 @@ budget, what is left of it is spent: groups are widened again, those first that 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -49,7 +50,11 @@ class Greedy(Strategy):
 
     def search(self, problem: Problem) -> Found:
         """Move and time until the interval of the ratio lies within the budget."""
-        state = _State(problem)
+        return self.walk(problem, {group.name: problem.choices(group) for group in problem.analysis.prunable_groups})
+
+    def walk(self, problem: Problem, choices: Mapping[str, Sequence[int]]) -> Found:
+        """Search among these widths, widest first, for every prunable group; 0 takes its branch."""
+        state = _State(problem, choices)
         trials: list[Trial] = []
         ratio = 1.0
         while len(trials) < self.max_trials:
@@ -98,9 +103,9 @@ class Greedy(Strategy):
 class _State:
     """The widths so far, and what has been learned about each group's savings."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, choices: Mapping[str, Sequence[int]]) -> None:
         self._problem = problem
-        self._choices = {group.name: problem.choices(group) for group in problem.analysis.prunable_groups}
+        self._choices = choices
         self.widths = {group.name: group.width for group in problem.analysis.prunable_groups}
         self._realised = dict.fromkeys(self.widths, 1.0)
         self._total = problem.stair_macs(problem.plan({}))
