@@ -66,7 +66,7 @@ class Compensate(Pass):
         walk = _Walk(model, cut, original)
         with algebra_threads(walk.largest_unknowns):
             outputs = run_layerwise(walk.model, original.batches, prepare=walk.prepare)
-        session = ReferenceSession(model, optimise=True)
+        session = ReferenceSession(model)
         before = _divergence(original, [session.run(feeds) for feeds in original.held_out])
         after = _divergence(
             original,

@@ -11,13 +11,14 @@ from toolchain.graph.deployment import bind_model
 from toolchain.graph.hashing import model_sha256
 from toolchain.graph.plan import make_plan
 from toolchain.graph.surgery import apply_plan
-from toolchain.latency.measured_table import measured_table
+from toolchain.latency.measured_table import measured_table, profiled
 from toolchain.latency.table import GRID, _neighbours
 from toolchain.measure.protocol import Protocol, measure
 from toolchain.store.carried import CarriedLatencies
 from toolchain.store.json_lines import to_lines
 from toolchain.store.latency_store import LatencyStore
 from toolchain.store.network_entry import NetworkEntry
+from toolchain.targets.layer_time import LayerTime
 from toolchain.targets.null import Null
 from toolchain.targets.onnxruntime import Onnxruntime
 from toolchain.targets.openvino import Openvino
@@ -198,3 +199,14 @@ def test_a_network_of_other_ops_is_predicted_too(tmp_path):
     _, table = table_of(model, tmp_path, target=Onnxruntime())
     assert [block.name for block in table.blocks] == ["a", "y"]
     assert table.predict({"a": 4}) > 0
+
+
+def test_kernels_too_short_to_be_seen_leave_the_time_of_whole_runs(tmp_path, monkeypatch):
+    model = bind_model(network(), analysed(network()).binding)
+    target = Onnxruntime()
+    engine = target.build(model, tmp_path)
+    unseen = [LayerTime("stem", "Conv", ("stem",), "stem", (0.0, 0.0, 0.0))]
+    monkeypatch.setattr(Onnxruntime, "profile", lambda *_: unseen)
+    whole_ms, layers = profiled(target, model, engine, feeds_of(model))
+    assert whole_ms > 0
+    assert [layer.samples_ms for layer in layers] == [(0.0, 0.0, 0.0)]

@@ -91,6 +91,8 @@ def profiled(target: Target, model: onnx.ModelProto, engine: Engine, feeds: Feed
     layers = [_least_disturbed(kernel) for kernel in zip(*(profile for _, profile in pairs), strict=True)]
     runs_ms = min(quiet_ms(samples_ms) for samples_ms, _ in pairs)
     sums_ms = min(quiet_ms(_sums(profile)) for _, profile in pairs)
+    if not sums_ms:  # every kernel is below what profiling it costs
+        return runs_ms, layers
     return sum(quiet_ms(layer.samples_ms) for layer in layers) * runs_ms / sums_ms, layers
 
 
