@@ -26,12 +26,6 @@ class Calibration:
     """Samples that choose between results made from `batches`: never the same, unless there is only one."""
     observe: Callable[[Sequence[str]], Callable[[Feeds], Feeds]]
     """Given tensor names, returns a function from feeds to these tensors' values in the analysed model."""
-    unseen: Callable[[], Iterable[Feeds]] | None = None
-    """Samples that compare whole networks made from `batches`, none of which they are; None: the held-out ones."""
-
-    def judging(self) -> Iterable[Feeds]:
-        """Return the samples that compare whole networks."""
-        return (self.unseen or self.held_out)()
 
 
 class Criterion(ABC):
@@ -57,15 +51,6 @@ def up_to(batches: Iterable[Feeds], samples: int) -> Iterator[Feeds]:
         taken += batch_size(feeds)
         if taken >= samples:
             return
-
-
-def beyond(batches: Iterable[Feeds], samples: int) -> Iterator[Feeds]:
-    """Yield the batches that `up_to` does not."""
-    taken = 0
-    for feeds in batches:
-        if taken >= samples:
-            yield feeds
-        taken += batch_size(feeds)
 
 
 def sum_by_unit(group: Group, site: ParameterSite, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from small import network, samples_of
 
-from toolchain.pipeline.few_samples import UNSEEN, FewSamples
+from toolchain.pipeline.few_samples import FewSamples
 
 
 @pytest.mark.parametrize(("samples", "batches"), [(1, 1), (16, 1), (17, 2), (1000, 7)])
@@ -22,14 +22,3 @@ def test_they_are_the_sources_first_seen_through_the_same_model():
     for ours, theirs in zip(few.batches(), whole.batches(), strict=False):
         assert np.array_equal(ours["x"], theirs["x"])
         assert np.array_equal(few.observe(["stem"])(ours)["stem"], whole.observe(["stem"])(theirs)["stem"])
-
-
-@pytest.mark.parametrize("samples", [1, 16, 17, 48])
-def test_networks_are_compared_on_samples_held_out_or_not_fitted_on(samples):
-    model = network(batch="N")
-    whole = samples_of(model, batches=8, size=16).calibration_of(model)
-    few = FewSamples(samples_of(model, batches=8, size=16), samples).calibration_of(model)
-    judging = [feeds["x"] for feeds in few.judging()]
-    assert all(not np.array_equal(one, feeds["x"]) for one in judging for feeds in few.batches())
-    assert np.array_equal(judging[0], next(iter(whole.held_out()))["x"])
-    assert len(judging) == min(-(-UNSEEN * samples // 16), 8 - len(list(few.batches())))

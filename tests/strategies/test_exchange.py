@@ -2,7 +2,7 @@ import pytest
 from oracle import graph
 from planning import TWO_BRANCHES, problem_of
 
-from toolchain.strategies.exact.exchange import changes, widenings
+from toolchain.strategies.exact.exchange import changes
 from toolchain.strategies.joint import Joint, candidate_widths
 
 
@@ -51,24 +51,6 @@ def test_over_the_budget_a_change_may_be_a_step_down_alone(near):
 
 def test_nothing_near_makes_up_for_more_than_a_step(near):
     assert not near(-0.9)[0]
-
-
-def test_widenings_only_widen_and_the_first_leaves_no_room_for_another(problem):
-    candidates = candidate_widths(Joint(), problem)
-    full = {name: choices[0] for name, choices in candidates.items()}
-    widths = {**full, "stem": 16, "a1": 8, "b1": 8}
-    latency, spare = problem.latency, 0.2
-
-    def loss(now):
-        return float(sum(full[name] - width for name, width in now.items()))
-
-    filled, *steps = widenings(candidates, latency, widths, spare, loss)
-    assert all(changed(step, widths) in [({"stem"}, set()), ({"a1"}, set()), ({"b1"}, set())] for step in steps)
-    assert [loss(step) for step in steps] == sorted(loss(step) for step in steps)
-    assert changed(filled, widths)[1] == set()
-    left = latency.predict(widths) + spare - latency.predict(filled)
-    assert left >= -1e-12
-    assert widenings(candidates, latency, filled, left, loss) == []
 
 
 def test_what_is_left_is_spent_on_a_network_that_diverges_less():

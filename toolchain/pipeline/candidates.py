@@ -49,7 +49,7 @@ class Candidates:
         return self._last[plan]
 
     def divergence(self, plan: Plan, repaired_at: Plan | None = None) -> float:
-        """Return how far the network's outputs are from the original's on samples that it was not made from.
+        """Return how far the network's outputs are from the original's on held-out samples.
 
         It is repaired as cut by `repaired_at`, which removes nothing that `plan` does not; the rest is only cut. By
         default the whole plan is repaired.
@@ -74,7 +74,7 @@ class Candidates:
         assert self.context.calibration is not None
         calibration = self.context.calibration.calibration_of(self.analysis.model)
         session = ReferenceSession(self.analysis.model, optimise=True)
-        return [(feeds, session.run(feeds)) for feeds in calibration.judging()]
+        return [(feeds, session.run(feeds)) for feeds in calibration.held_out()]
 
     def _analysis_of(self, plan: Plan) -> Analysis:
         """Analyse the repaired network."""

@@ -8,7 +8,6 @@ budget, what is left of it is spent: groups are widened again, those first that 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -50,11 +49,7 @@ class Greedy(Strategy):
 
     def search(self, problem: Problem) -> Found:
         """Move and time until the interval of the ratio lies within the budget."""
-        return self.walk(problem, {group.name: problem.choices(group) for group in problem.analysis.prunable_groups})
-
-    def walk(self, problem: Problem, choices: Mapping[str, Sequence[int]]) -> Found:
-        """Search among these widths, widest first, for every prunable group; 0 takes its branch."""
-        state = _State(problem, choices)
+        state = _State(problem)
         trials: list[Trial] = []
         ratio = 1.0
         while len(trials) < self.max_trials:
@@ -103,9 +98,9 @@ class Greedy(Strategy):
 class _State:
     """The widths so far, and what has been learned about each group's savings."""
 
-    def __init__(self, problem: Problem, choices: Mapping[str, Sequence[int]]) -> None:
+    def __init__(self, problem: Problem) -> None:
         self._problem = problem
-        self._choices = choices
+        self._choices = {group.name: problem.choices(group) for group in problem.analysis.prunable_groups}
         self.widths = {group.name: group.width for group in problem.analysis.prunable_groups}
         self._realised = dict.fromkeys(self.widths, 1.0)
         self._total = problem.stair_macs(problem.plan({}))

@@ -6,11 +6,10 @@
 4. The widths of least loss within the budget, by integer programming, to a stated gap (`milp.py`). Losses do not quite
    add up, so two more choices, by the criterion's own losses and step by step (`descent.py`), stand beside it: the
    repaired network that diverges least is taken.
-5. A few steps of `greedy` correct the table first, and their last network stands beside the others.
-6. The engine is built and timed, the table corrected, the programme solved anew, until the measured interval is within
+5. The engine is built and timed, the table corrected, the programme solved anew, until the measured interval is within
    the budget and less than `tolerance` under it. What is left is spent on the steps, or exchanges of a step for
    another, after which the network diverges least, next to any engine measured so far (`regrow.py`).
-7. In `rounds`: on the way to the budget, units are scored anew in the network as it is then.
+6. In `rounds`: on the way to the budget, units are scored anew in the network as it is then.
 
 HALP (Shen et al. 2022) chooses by a knapsack too, but with latencies per layer at fixed neighbours.
 """
@@ -27,7 +26,7 @@ import numpy.typing as npt
 from toolchain.graph.analysis import Group
 from toolchain.graph.plan import Plan
 from toolchain.latency.contract import LatencyModel, Widths
-from toolchain.strategies.contract import Found, Problem, Strategy, Trial, aligned_widths
+from toolchain.strategies.contract import Found, Problem, Strategy, aligned_widths
 from toolchain.strategies.exact.counts import counted
 from toolchain.strategies.exact.descent import descend
 from toolchain.strategies.exact.instance import Candidates, Model
@@ -35,7 +34,6 @@ from toolchain.strategies.exact.losses import Losses
 from toolchain.strategies.exact.milp import Solution, solve, solve_cheapest
 from toolchain.strategies.exact.probing import measure_losses
 from toolchain.strategies.exact.regrow import Regrowing
-from toolchain.strategies.greedy import Greedy
 from toolchain.strategies.settle import counts_hold, settle
 
 Vector = npt.NDArray[np.float64]
@@ -57,8 +55,8 @@ class Joint(Strategy):
     `gap` (relative) above the least loss; `seconds` bounds it, and one that is cut off may differ from run to run.
 
     `steps=no` offers every aligned width, `pairs=no` reads a table per layer, `blocks=no` keeps every branch,
-    `walk=no` builds nothing before the first choice, `probes=0` trusts the criterion, `judged=no` the sum of the
-    losses, `regrow=no` leaves what is left of the budget: what each is worth can be measured.
+    `probes=0` trusts the criterion, `judged=no` the sum of the losses, `regrow=no` leaves what is left of the budget:
+    what each is worth can be measured.
     """
 
     criterion: ClassVar[str] = "wanda"
@@ -69,10 +67,9 @@ class Joint(Strategy):
     pairs: bool = True
     blocks: bool = True
     judged: bool = True
-    walk: bool = True
     regrow: bool = True
     max_widths: int = 12
-    max_builds: int = 16
+    max_builds: int = 12
     max_refusals: int = 2
     tolerance: float = 0.007
     gap: float = 1e-3
@@ -89,8 +86,7 @@ class Joint(Strategy):
             if number < self.rounds:
                 search.score_anew(problem.ratio ** (number / self.rounds))
         builds = max(self.max_builds - (self.max_refusals if self.regrow else 0), 1)
-        walked = search.walked(builds // 2) if self.walk else ()
-        found = settle(problem, search.propose, max_trials=builds, tolerance=self.tolerance, known=walked)
+        found = settle(problem, search.propose, max_trials=builds, tolerance=self.tolerance)
         found = replace(found, notes=(*found.notes, *search.notes()))
         if self.regrow and found.best and found.met:
             return search.regrowing().grown(found)
@@ -148,12 +144,6 @@ class _Search:
         self._importance = {name: _merged(left[name], self._importance[name]) for name in left}
         again = Losses.of(problem, self._model.candidates, self._importance)
         self._losses = replace(again, measured=self._losses.measured)
-
-    def walked(self, max_builds: int) -> tuple[Trial, ...]:
-        """Go greedily towards the budget and build on the way: plans of all sizes that the table can learn from."""
-        branches, widths = self._problem.branches, self._model.candidates
-        choices = {name: [width for width in widths[name][1:] if width or name in branches] for name in widths}
-        return Greedy(max_trials=max_builds, max_refusals=0).walk(self._problem, choices).trials
 
     def propose(self, latency: LatencyModel, goal: float) -> Plan:
         """Return the plan of least divergence among those predicted to be within the goal, else the fastest one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from toolchain.graph.analysis import Group
 from toolchain.graph.plan import Plan
@@ -16,19 +16,14 @@ TIGHTER = 0.97
 """What the goal is multiplied by where a corrected table still proposes what has missed the budget."""
 
 
-def settle(
-    problem: Problem, propose: Propose, *, max_trials: int, tolerance: float, known: Sequence[Trial] = ()
-) -> Found:
+def settle(problem: Problem, propose: Propose, *, max_trials: int, tolerance: float) -> Found:
     """Find a proposal whose measured latency is within the budget, but less than `tolerance` (a ratio) under it.
 
     The goal is the ratio that the corrected table gives to the last trial, plus what its measured interval leaves of
-    the budget or is over it. The end is a good trial, one known already, or nothing faster to propose. The table has
-    seen the trials `known` before, which count.
+    the budget or is over it. The end is a good trial, one known already, or nothing faster to propose.
     """
     latency, goal = problem.latency, problem.ratio
-    trials: dict[Plan, Trial] = {trial.plan: trial for trial in known}
-    for trial in known:
-        latency = latency.corrected(trial.plan.widths(problem.analysis), trial.comparison.ratio)
+    trials: dict[Plan, Trial] = {}
     errors = []
     while len(trials) < max_trials and (plan := propose(latency, goal)).removals:
         widths = plan.widths(problem.analysis)

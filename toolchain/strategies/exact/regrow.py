@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, islice
+from itertools import islice
 
 import numpy as np
 
 from toolchain.graph.plan import Plan
 from toolchain.latency.contract import LatencyModel, Widths
 from toolchain.strategies.contract import Divergence, Found, Problem, Trial
-from toolchain.strategies.exact.exchange import changes, widenings
+from toolchain.strategies.exact.exchange import changes
 from toolchain.strategies.exact.instance import Candidates
 from toolchain.strategies.exact.losses import Point
 from toolchain.strategies.settle import counts_hold
 
-MOST_JUDGED = 8
+MOST_JUDGED = 6
 """How many changes are repaired and judged before one is built: those that the losses like best."""
-
-MOST_WIDENED = 4
-"""How many of them only make the best network wider, while that fits."""
 
 CLEARLY = 0.95
 """What a change must bring the divergence down to, as a share, where little of the budget is left: some hundred samples
@@ -70,7 +67,7 @@ class Regrowing:
 
     def _better(self, best: Trial, trials: Sequence[Trial]) -> Plan | None:
         """Return the plan near a measured one that is clearly better than the best; None where there is none."""
-        near = islice(self._near(best, trials), MOST_JUDGED)
+        near = islice(self._near(trials), MOST_JUDGED)
         if self.divergence is None:
             plan, loss = next(near, (None, np.inf))
             return plan if loss < self._loss(self.widths_of(best.plan)) else None
@@ -81,24 +78,21 @@ class Regrowing:
         little = self.problem.ratio - best.comparison.high <= self.tolerance
         return least if judged[least] < (CLEARLY if little else 1.0) * self.divergence(best.plan) else None
 
-    def _near(self, best: Trial, trials: Sequence[Trial]) -> Iterator[tuple[Plan, float]]:
-        """Yield plans that are predicted to be within the budget, and their losses: widenings, then the least first.
+    def _near(self, trials: Sequence[Trial]) -> Iterator[tuple[Plan, float]]:
+        """Yield plans that are predicted to be within the budget, and their losses, the least first.
 
         Trials over the budget count as well: next to a better network that is too slow may be the best one within.
         """
-        latency, known = self._latency(trials), {trial.plan for trial in trials}
-
-        def spare(trial: Trial) -> float:
-            return self.problem.ratio - trial.comparison.high
-
-        now = self.widths_of(best.plan)
-        wider = widenings(self.candidates, latency, now, spare(best), self._loss)[:MOST_WIDENED]
-        changed = [changes(self.candidates, latency, self.widths_of(trial.plan), spare(trial)) for trial in trials]
-        for widths in (*wider, *sorted(chain.from_iterable(changed), key=self._loss)):
+        latency, known, found = self._latency(trials), {trial.plan for trial in trials}, []
+        for trial in trials:
+            spare = self.problem.ratio - trial.comparison.high
+            near = changes(self.candidates, latency, self.widths_of(trial.plan), spare)
+            found += [(self._loss(widths), widths) for widths in near]
+        for loss, widths in sorted(found, key=lambda item: item[0]):
             plan = self.plan_of(widths)
             if plan not in known and counts_hold(self.problem, plan):
                 known.add(plan)
-                yield plan, self._loss(widths)
+                yield plan, loss
 
     def _loss(self, widths: Widths) -> float:
         return sum(self.losses[point] for point in widths.items())
