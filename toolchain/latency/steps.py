@@ -38,7 +38,6 @@ import numpy as np
 
 from toolchain.targets.contract import Alignment
 
-
 SHORTEST_MS = 1e-9
 """Below any clock."""
 
