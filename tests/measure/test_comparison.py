@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from toolchain.measure.comparison import Comparison
@@ -40,3 +42,8 @@ def test_a_latency_is_read_off_its_samples():
     assert LATENCY.p90_ms == pytest.approx(7.6)
     assert LATENCY.half_width == pytest.approx(0.1)
     assert LATENCY.precision == "float16"
+
+
+def test_the_noise_of_a_latency_is_half_its_interval_and_all_of_a_time_below_the_clocks_ticks():
+    assert LATENCY.half_width == pytest.approx(0.1)
+    assert replace(LATENCY, samples_ms=(0.0, 0.0, 0.0), low_ms=0.0, high_ms=0.0).half_width == 1.0

@@ -51,8 +51,11 @@ class Latency:
 
     @property
     def half_width(self) -> float:
-        """Half the width of the median's interval, relative to the median: the noise of this latency."""
-        return (self.high_ms - self.low_ms) / (2 * self.median_ms)
+        """Half the width of the median's interval, relative to the median: the noise of this latency.
+
+        1 where the median is 0: what is below the clock's ticks may as well be twice as long.
+        """
+        return (self.high_ms - self.low_ms) / (2 * self.median_ms) if self.median_ms else 1.0
 
     @property
     def precision(self) -> str:
