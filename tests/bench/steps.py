@@ -21,6 +21,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from math import hypot
 from pathlib import Path
 
 import numpy as np
@@ -185,7 +186,7 @@ def _judge(subject: Subject, target: Target, folder: Path) -> Outcome:
     points = _confirmed(subject, swept.steps, target, folder)
     drops = [width for width in _drops(points, test) if width >= alignment.least]
     near, offers = max(4, subject.full // 64), (subject.full, *found.steps.widths)
-    slope = tuple(width for width in drops if _faster(points[max(width - near, 1)], points[width], test))
+    slope = tuple(width for width in drops if test.faster(points[max(width - near, 1)], points[width]))
     steps = tuple(width for width in drops if width not in slope)
     return Outcome(
         what=subject.what,
@@ -240,20 +241,7 @@ def _confirmed(subject: Subject, swept: Steps, target: Target, folder: Path) -> 
 def _drops(points: dict[int, Timing], test: StepTest) -> tuple[int, ...]:
     """Return the widths that are clearly faster than all wider ones chosen and than the next one."""
     widths = steps_of(points.items(), test).widths
-    return tuple(width for width in widths if _faster(points[width], points[width + 1], test))
-
-
-def _faster(one: Timing, other: Timing, test: StepTest) -> bool:
-    return one.milliseconds < other.milliseconds * (1 - _threshold(one, other, test))
-
-
-def _threshold(one: Timing, other: Timing, test: StepTest) -> float:
-    return max(test.smallest, test.noises * _noise(one, other))
-
-
-def _noise(one: Timing, other: Timing) -> float:
-    """Return the noise of a difference, relative to the other."""
-    return float(np.hypot(one.noise * one.milliseconds, other.noise * other.milliseconds)) / other.milliseconds
+    return tuple(width for width in widths if test.faster(points[width], points[width + 1]))
 
 
 def _offered(width: int, offers: Sequence[int], points: dict[int, Timing], near: int, test: StepTest) -> bool:
@@ -261,7 +249,7 @@ def _offered(width: int, offers: Sequence[int], points: dict[int, Timing], near:
     wanted = points[width]
     return any(
         offer > width - near
-        and points[offer].milliseconds <= wanted.milliseconds * (1 + _threshold(wanted, points[offer], test))
+        and points[offer].milliseconds <= wanted.milliseconds + test.threshold_ms(points[offer], wanted)
         for offer in offers
     )
 
@@ -272,7 +260,8 @@ def _false(steps: Steps, points: dict[int, Timing]) -> tuple[int, ...]:
     return tuple(
         width
         for width, before in zip(steps.widths, wider, strict=False)
-        if points[width].milliseconds >= points[before].milliseconds * (1 - _noise(points[width], points[before]))
+        if points[width].milliseconds
+        >= points[before].milliseconds - hypot(points[width].noise_ms, points[before].noise_ms)
     )
 
 

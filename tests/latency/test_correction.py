@@ -50,3 +50,8 @@ def test_narrowed_blocks_that_are_all_faster_than_predicted_say_nothing_of_remov
     assert factors[NARROWED] < -0.05
     assert ratio(factors, narrowed) == pytest.approx(0.50, abs=0.005)
     assert ratio(factors, removed) == pytest.approx(0.70, abs=0.005)
+
+
+def test_what_narrowed_blocks_have_is_the_same_whether_or_not_the_original_names_them():
+    seen = [Observation({"wide": 3.0, "narrow": 1.5, "rest Add": 1.0, NARROWED: 4.5}, 0.50)]
+    assert fit({**ORIGINAL, NARROWED: 0.0}, seen) == pytest.approx(fit(ORIGINAL, seen))

@@ -47,7 +47,7 @@ def fit(original_ms: Mapping[str, float], seen: Sequence[Observation]) -> Mappin
     e_s is 1, but 0 for narrowed blocks. The first term says nothing about a common factor; the second keeps it near 1,
     and stages that were never narrowed.
     """
-    stages = [*original_ms, NARROWED]
+    stages = list({**original_ms, NARROWED: 0.0})
     original = np.array([original_ms.get(stage, 0.0) for stage in stages])
     rows = [_residual_row(stages, original, one) for one in seen]
     means, deviations = np.array([_expected(stage) for stage in stages]).T

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from math import lcm, sqrt
+from math import lcm
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from toolchain.latency.block_clock import BlockClock
 from toolchain.latency.block_model import BlockModel
 from toolchain.latency.contract import Extent
 from toolchain.latency.quiet import quiet_ms
-from toolchain.latency.steps import Steps, Timing, find_steps, sweep_steps
+from toolchain.latency.steps import Steps, Timing, find_steps, sweep_steps, total
 from toolchain.latency.weighted import Pair
 from toolchain.measure.latency import Latency
 from toolchain.targets.contract import Alignment
@@ -94,10 +94,10 @@ def trace(
     """Find the steps of a subject; `exhaustive` times all its widths."""
 
     def time_width(width: int) -> Timing:
-        return _total([clock.latency(model, pair) for model, pair in subject.pairs(width)])
+        return total(_timing(clock.latency(model, pair)) for model, pair in subject.pairs(width))
 
     def time_again(width: int) -> Timing:
-        return _total([clock.again(model, pair) for model, pair in subject.pairs(width)])
+        return total(_timing(clock.again(model, pair)) for model, pair in subject.pairs(width))
 
     if exhaustive:
         return Curve(subject, _in_channels(sweep_steps(time_width, range(1, subject.full + 1)), subject))
@@ -135,11 +135,8 @@ def _layer_subject(alike: Sequence[BlockModel], axis: Axis) -> Subject:
     return Subject(str(model.signature(full)), layers, axis, each, size // each, pairs)
 
 
-def _total(latencies: Sequence[Latency]) -> Timing:
-    """Add latencies up; their noises are independent."""
-    parts = [(quiet_ms(latency.samples_ms), latency.half_width) for latency in latencies]
-    total = sum(ms for ms, _ in parts)
-    return Timing(total, sqrt(sum((ms * noise) ** 2 for ms, noise in parts)) / total if total else 0.0)
+def _timing(latency: Latency) -> Timing:
+    return Timing(quiet_ms(latency.samples_ms), latency.half_width)
 
 
 def _units(channels: int, each: int) -> int:

@@ -33,13 +33,11 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import hypot
 
 import numpy as np
 
 from toolchain.targets.contract import Alignment
-
-SHORTEST_MS = 1e-9
-"""Below any clock."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +47,25 @@ class Timing:
     milliseconds: float
     noise: float = 0.0
 
+    @property
+    def noise_ms(self) -> float:
+        """The noise in milliseconds."""
+        return self.noise * self.milliseconds
+
+
+def total(timings: Iterable[Timing]) -> Timing:
+    """Add timings up; their noises are independent."""
+    parts = tuple(timings)
+    milliseconds, noise_ms = sum(part.milliseconds for part in parts), hypot(*(part.noise_ms for part in parts))
+    return Timing(milliseconds, noise_ms / milliseconds if milliseconds else 0.0)
+
 
 @dataclass(frozen=True)
 class StepTest:
     """How clear a difference has to be, and how much is checked.
 
-    threshold of two timings = max(smallest, noises * sqrt((noise_1 ms_1)^2 + (noise_2 ms_2)^2) / ms_2), relative to the
-    second: the noise of a timing of microseconds says nothing of its distance to one of milliseconds.
+    threshold_ms of two timings = max(smallest * ms_2, noises * sqrt((noise_1 ms_1)^2 + (noise_2 ms_2)^2)): in ms, for
+    the noise of a timing of microseconds says nothing of its distance to one of milliseconds.
     """
 
     smallest: float = 0.02
@@ -63,6 +73,14 @@ class StepTest:
     tested_pairs: int = 2
     widths_a_check: int = 192
     """One random width is checked for each so many."""
+
+    def threshold_ms(self, one: Timing, other: Timing) -> float:
+        """Return how far the first has to be from the second."""
+        return max(self.smallest * other.milliseconds, self.noises * hypot(one.noise_ms, other.noise_ms))
+
+    def faster(self, one: Timing, other: Timing) -> bool:
+        """Tell whether the first is clearly faster than the second."""
+        return one.milliseconds < other.milliseconds - self.threshold_ms(one, other)
 
 
 @dataclass(frozen=True)
@@ -119,7 +137,7 @@ def steps_of(points: Iterable[tuple[int, Timing]], test: StepTest) -> Steps:
     steps: list[int] = []
     last = ordered[-1][1]
     for width, timing in reversed(ordered[:-1]):
-        if _clearly_faster(timing, last, test):
+        if test.faster(timing, last):
             steps.append(width)
             last = timing
     return Steps(tuple(steps), ordered)
@@ -227,12 +245,12 @@ class _Curve:
         no_dearer = width - narrow >= least and not self._faster(narrow, width)
         return (
             no_dearer
-            and self._off_line(narrow, width, wide) < -0.5
-            and all(_clearly_faster(self.at(width), timing, self._test) for timing in wider)
+            and self._off_line(narrow, width, wide) < 0
+            and all(self._test.faster(self.at(width), timing) for timing in wider)
         )
 
     def _faster(self, one: int, other: int) -> bool:
-        return _clearly_faster(self.at(one), self.at(other), self._test)
+        return self._test.faster(self.at(one), self.at(other))
 
     def _nothing_between(self, narrow: int, wide: int, least: int) -> bool:
         """Tell whether the widths between two multiples are no better than these: past the edge, or on a slope."""
@@ -246,28 +264,20 @@ class _Curve:
 
     def _stairs_between(self, narrow: int, first: int, middle: int, wide: int) -> bool:
         """Tell an edge further on, which leaves a point below the line, from a stair of its own, above it."""
-        if any(self._off_line(narrow, width, wide) < -0.5 for width in (first, middle)):
+        if any(self._off_line(narrow, width, wide) < 0 for width in (first, middle)):
             return True
-        return self._faster(narrow, first) and self._off_line(narrow, first, wide) > 0.5
+        return self._faster(narrow, first) and self._off_line(narrow, first, wide) > 0
 
     def _off_line(self, narrow: int, width: int, wide: int) -> float:
-        """Return how far a latency is above the line between two others, in thresholds."""
+        """Return how far a latency is above the line between two others; 0 within half the threshold of these."""
         ends = (self.at(narrow), self.at(wide))
-        line = np.interp(width, (narrow, wide), [end.milliseconds for end in ends])
-        return float((self.at(width).milliseconds - line) / (_threshold(*ends, self._test) * ends[1].milliseconds))
+        line_ms = np.interp(width, (narrow, wide), [end.milliseconds for end in ends])
+        above_ms = float(self.at(width).milliseconds - line_ms)
+        return above_ms if abs(above_ms) > self._test.threshold_ms(*ends) / 2 else 0.0
 
 
 def _next_multiple(width: int, least: int) -> int:
     return (width // least + 1) * least
-
-
-def _clearly_faster(one: Timing, other: Timing, test: StepTest) -> bool:
-    return one.milliseconds < other.milliseconds * (1 - _threshold(one, other, test))
-
-
-def _threshold(one: Timing, other: Timing, test: StepTest) -> float:
-    noise_ms = np.hypot(one.noise * one.milliseconds, other.noise * other.milliseconds)
-    return max(test.smallest, test.noises * float(noise_ms) / max(other.milliseconds, SHORTEST_MS))
 
 
 def _some(pairs: Sequence[tuple[int, int]], count: int, generator: np.random.Generator) -> list[tuple[int, int]]:

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
-from math import lcm, sqrt
+from math import lcm
 
 import numpy as np
 
@@ -29,15 +29,12 @@ from toolchain.latency.block_model import BlockModel
 from toolchain.latency.contract import Block, Widths
 from toolchain.latency.correction import NARROWED, REST, Observation, fit
 from toolchain.latency.rest import RestKernel
-from toolchain.latency.steps import Timing, find_steps
+from toolchain.latency.steps import Timing, find_steps, total
 from toolchain.latency.weighted import Pair
 from toolchain.targets.contract import Alignment
 
 GRID = 8
 """How many intervals an axis is timed at."""
-
-SHORTEST_MS = 1e-6
-"""Below any clock: what takes no time has no noise either."""
 
 RUNTIME = f"{REST} runtime"
 
@@ -107,7 +104,7 @@ class LatencyTable:
 
     def _correction(self, block: Block, pair: Pair) -> float:
         """Return all that a block's latency alone is multiplied with."""
-        narrowed = self._factors[NARROWED] if pair != self.models[block.name].weighted.full else 0.0
+        narrowed = self._factors[NARROWED] if self._is_narrowed(block, pair) else 0.0
         return self._anchors[block.stage] * max(self._factors[block.stage] + narrowed, 0.0)
 
     @cached_property
@@ -128,12 +125,18 @@ class LatencyTable:
 
     def _stages_ms(self, widths: Widths) -> Mapping[str, float]:
         blocks = [(one.stage, self._anchors[one.stage] * self._uncorrected_ms(one, widths)) for one in self.blocks]
-        changed = [self._pair(one, widths) != self.models[one.name].weighted.full for one in self.blocks]
-        narrowed = sum(ms for (_, ms), is_changed in zip(blocks, changed, strict=True) if is_changed)
+        narrowed = [
+            (NARROWED, ms)
+            for one, (_, ms) in zip(self.blocks, blocks, strict=True)
+            if self._is_narrowed(one, self._pair(one, widths))
+        ]
         rest = [(kernel.stage, kernel.at(widths)) for kernel in self.rest]
         kernels = [ms for _, ms in (*blocks, *rest)]
         alive = sum(ms > 0 for ms in kernels) / max(len(kernels), 1)
-        return _sums([*blocks, *rest, (RUNTIME, self._runtime_ms * alive), (NARROWED, narrowed)])
+        return _sums([*blocks, *narrowed, *rest, (RUNTIME, self._runtime_ms * alive)])
+
+    def _is_narrowed(self, block: Block, pair: Pair) -> bool:
+        return pair != self.models[block.name].weighted.full
 
     def _pair(self, block: Block, widths: Widths) -> Pair:
         return Pair(block.input.at(widths), block.output.at(widths))
@@ -162,11 +165,7 @@ class LatencyTable:
         each, full = max(each for _, each, _ in parts), parts[0][2]
 
         def time_width(width: int) -> Timing:
-            timings = [self._timing(block, {group: width}) for block in blocks]
-            total = sum(one.milliseconds for one in timings)
-            return Timing(
-                total, sqrt(sum((one.milliseconds * one.noise) ** 2 for one in timings)) / max(total, SHORTEST_MS)
-            )
+            return total(self._timing(block, {group: width}) for block in blocks)
 
         alignment = Alignment(_units(self.alignment.preferred, each), _units(self.alignment.least, each))
         return find_steps(time_width, full, alignment, np.random.default_rng(self.seed)).widths
