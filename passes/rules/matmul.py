@@ -88,13 +88,11 @@ def _label_constant_product(view: NodeView, constant: int) -> None:
     labels, shape = view.input_labels(live), view.input_shape(live)
     contracted = len(shape) - 1 if live == 0 else len(shape) - 2
     varying = varying_axes(labels)
-    if varying and contracted not in varying and view.labels.stay(labels):
-        labels, varying = np.zeros([1] * labels.ndim, np.int64), []
     if varying and contracted not in varying:
-        if _has_matrix_per_channel(view, constant, varying):
-            view.freeze_inputs("its constant holds one matrix for each of these channels")
-        _pass(view, labels, contracted)
-        return
+        if not view.labels.stay(labels):
+            _pass(view, constant, labels, contracted)
+            return
+        labels = np.zeros([1] * labels.ndim, np.int64)
     others = [axis for axis in range(len(shape)) if axis != contracted]
     held = view.labels.hold(labels, others, view.reason("it contracts only one of the axes of a reshaped channel"))
     weight_shape = view.input_shape(constant)
@@ -156,8 +154,10 @@ def _spanned(shape: tuple[int, ...], position: int, rank: int) -> list[bool]:
     return [size > 1 for size in sizes]
 
 
-def _pass(view: NodeView, labels: LabelArray, contracted: int) -> None:
+def _pass(view: NodeView, constant: int, labels: LabelArray, contracted: int) -> None:
     """Hand labels along other axes to the output, whose free axis of the other operand carries none."""
+    if _has_matrix_per_channel(view, constant, varying_axes(labels)):
+        view.freeze_inputs("its constant holds one matrix for each of these channels")
     rank = len(view.output_shape())
     kept = labels.take([0], contracted)
     view.assign(kept.reshape((1,) * (rank - kept.ndim) + kept.shape))

@@ -130,7 +130,7 @@ def analyse(
     for output in index.outputs:
         reason = Reason(f"graph output '{output.name}'", "its size is part of the interface")
         labels.freeze_tensor(output.name, reason)
-    resolution = resolve_counted_channels(index, facts, labels, allow_inexact=allow_inexact)
+    resolution = resolve_counted_channels(index, facts, labels)
     axes = find_axes(labels, resolution)
     tensors = {name: axes[id(array)] for name, array in labels.tensors.items() if id(array) in axes}
     sites = _parameter_sites(labels, axes)

@@ -24,9 +24,8 @@ BOX = Reason("layout", "its channels are spread over several axes of a reshaped 
 class Resolution:
     """Maps labels to units; units are numbered from 1 in the order of their first label, 0 is always kept."""
 
-    def __init__(self, labels: Labels, *, allow_inexact: bool = False) -> None:
+    def __init__(self, labels: Labels) -> None:
         self._labels = labels
-        self._allow_inexact = allow_inexact
         self._inexact = all_at_once(labels.inexact)
         self._parameter_unions()
         self._renew()
@@ -51,7 +50,7 @@ class Resolution:
         inexact = self._labels.inexact[inexactly].reason if inexactly >= 0 else None
         if always >= 0:
             return self._labels.unions[always].reason, inexact
-        return None if self._allow_inexact else inexact, inexact
+        return None if self._labels.allow_inexact else inexact, inexact
 
     def kinds(self) -> IndexArray:
         """Return 1 for each unit that can never be removed, 2 for one that results must be inexact for, else 0."""
@@ -65,7 +64,7 @@ class Resolution:
         self.count = int(number[-1]) + 1
         self._first_frozen = self._first(united)
         self._first_inexact = self._first(self._inexact)
-        allowed = np.bool_(self._allow_inexact)
+        allowed = np.bool_(self._labels.allow_inexact)
         self._frozen = (self._first_frozen >= 0) | (self._first_inexact >= 0) & ~allowed
 
     def _first(self, unions: Unions) -> IndexArray:

@@ -37,15 +37,13 @@ COUNTING_OPS = frozenset({"Shape", "Size"})
 PERTURBATION = 1009  # a prime, so that the usual divisions and remainders notice it
 
 
-def resolve_counted_channels(
-    index: GraphIndex, facts: Mapping[str, Fact], labels: Labels, *, allow_inexact: bool = False
-) -> Resolution:
+def resolve_counted_channels(index: GraphIndex, facts: Mapping[str, Fact], labels: Labels) -> Resolution:
     """Freeze the channels whose number is used as a number; return the units that this leaves.
 
     Units are resolved first: an axis along which they turn out not to vary (the size of an attention head, where
     whole heads go) is never removed from. Freezing can only take away from that, so that one walk is enough.
     """
-    resolution = Resolution(labels, allow_inexact=allow_inexact)
+    resolution = Resolution(labels)
     if COUNTING_OPS.isdisjoint(index.ops):
         return resolution
     walk = _Walk(index.model, facts, labels, resolution)
@@ -53,7 +51,7 @@ def resolve_counted_channels(
         walk.visit(node, index.captures.get(number, frozenset()))
     for output in index.outputs:
         walk.freeze({output.name}, Reason(f"graph output '{output.name}'", "it is the number of channels"))
-    return Resolution(labels, allow_inexact=allow_inexact) if walk.froze else resolution
+    return Resolution(labels) if walk.froze else resolution
 
 
 class _Walk:
