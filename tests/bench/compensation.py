@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import time
 from dataclasses import asdict, dataclass, replace
 from itertools import product
@@ -134,7 +133,6 @@ def _row(network: Trained, budget: str, criterion: str, compensated: bool, known
 
 
 def _compiled(network: Trained, budget: str, criterion: str, compensated: bool, bundle: Path, strategy: str) -> Row:
-    shutil.rmtree(bundle, ignore_errors=True)
     passes = f"fold-constants,fold-batchnorm,prune(strategy={strategy},criterion={criterion})"
     answer = compiled(network, budget, bundle, "--passes", passes + ",compensate" * compensated)
     if answer is None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -78,7 +77,6 @@ def _run(
     bundle = folder / "bundles" / f"{network.name}-{strategy}-{budget.rstrip('%')}"
     untrained = cells.get((network.name, strategy, budget, 0))
     if untrained is None or not epochs or not bundle.exists():
-        shutil.rmtree(bundle, ignore_errors=True)
         untrained = _compiled(network, strategy, budget, bundle)
         yield untrained
     if epochs:

@@ -72,7 +72,8 @@ class Compiled:
 
 
 def compiled(network: Trained, budget: str, bundle: Path, *options: str) -> tuple[Compiled, Any] | None:
-    """Compile, and return what came of it and the report; None where there is no report, and the tool says why."""
+    """Compile anew, and return what came of it and the report; None where there is no report: the tool says why."""
+    shutil.rmtree(bundle, ignore_errors=True)
     started = time.monotonic()
     asked = ("--budget", budget, *options, *network.options, "-o", str(bundle))
     code, report = prunec("compile", network.model, *asked)
