@@ -103,7 +103,7 @@ def test_a_command_of_the_readme_runs(command, folder):
     if "tensorrt-rtx" in command:
         pytest.importorskip("tensorrt_rtx")
     done = shell(command, folder)
-    measures = any(name in command for name in ("compile", "verify build"))
+    measures = any(name in command for name in ("compile", "verify build", "prunec bench"))
     assert done.returncode in (MAY_DECIDE if measures else (0,)), done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout or not command.startswith("prunec")
