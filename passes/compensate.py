@@ -15,7 +15,7 @@ from toolchain.data.divergence import divergence
 from toolchain.graph.analysis import analyse
 from toolchain.graph.hashing import model_sha256
 from toolchain.graph.index import GraphIndex
-from toolchain.graph.layerwise import Batches, run_layerwise
+from toolchain.graph.layerwise import Batches, run_between
 from toolchain.graph.normalise import copy_model
 from toolchain.graph.plan import removed_units
 from toolchain.pipeline.contract import CalibrationSource, Cut, Pass, PassContext, PassResult
@@ -65,8 +65,8 @@ class Compensate(Pass):
         original = self._originals.of(cut, context, self)
         walk = _Walk(model, cut, original)
         with algebra_threads(walk.largest_unknowns):
-            outputs = run_layerwise(walk.model, original.batches, prepare=walk.prepare)
-        session = ReferenceSession(model)
+            outputs = run_between(walk.model, original.batches, walk.stops, walk.prepare)
+        session = ReferenceSession(model, optimise=True)
         before = _divergence(original, [session.run(feeds) for feeds in original.held_out])
         after = _divergence(
             original,
@@ -119,15 +119,18 @@ class _Walk:
         self._parameters = {tensor.name: tensor for tensor in self.model.graph.initializer}
         self._original = original
         self._removed = removed_units(original.analysis, cut.plan)
-        self._changed = _changed(index, self._layers, original)
+        changed = _changed(index, self._layers, original)
+        self.stops = changed & self._layers.keys() & original.targets.keys()
         self._fits: dict[str, Fit] = {}
         self._undersampled: list[str] = []
 
     def prepare(self, node: onnx.NodeProto, values: Mapping[str, Batches]) -> None:
-        """Refit the node if it is a layer whose inputs are not the original's any more."""
+        """Refit one of the stops: the layers whose inputs are not the original's any more."""
         name = node.output[0]
-        layer, target = self._layers.get(name), self._original.targets.get(name)
-        if layer is None or target is None or name not in self._changed or not self._fits_target(layer, target, values):
+        if name not in self.stops:  # the first stage may begin with anything
+            return
+        layer, target = self._layers[name], self._original.targets[name]
+        if not self._fits_target(layer, target, values):
             return
         weight = numpy_helper.to_array(self._parameters[layer.weight])
         bias = numpy_helper.to_array(self._parameters[layer.bias]) if layer.bias else np.zeros(0, weight.dtype)

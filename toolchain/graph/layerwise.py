@@ -1,4 +1,4 @@
-"""Run a model node by node over many samples, so that each layer can be changed before the next one sees it.
+"""Run a model stage by stage over many samples, so that each layer can be changed before the next one sees it.
 
 One forward pass in total: a tensor is kept for all batches until its last reader has run. Memory is therefore
 that of the widest cut of the graph times the samples; `samples_within` says how many fit a limit.
@@ -7,7 +7,7 @@ that of the widest cut of the graph times the samples; `samples_within` says how
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -23,33 +23,28 @@ Batches = list[Array]
 Visit = Callable[[onnx.NodeProto, Batches], Batches]
 """Called with a node and its first output in every batch; returns what the nodes after it shall see."""
 Prepare = Callable[[onnx.NodeProto, Mapping[str, Batches]], None]
-"""Called before a node runs, with all tensors that are still to be read; may change the model's parameters."""
+"""Called before a stop or the first node runs, with all tensors that are still to be read; may change parameters."""
+Stage = Sequence[onnx.NodeProto]
 
 
 def run_layerwise(
-    model: onnx.ModelProto,
-    feeds: Sequence[Mapping[str, Array]],
-    visit: Visit | None = None,
-    *,
-    prepare: Prepare | None = None,
+    model: onnx.ModelProto, feeds: Sequence[Mapping[str, Array]], visit: Visit | None = None
 ) -> dict[str, Batches]:
     """Run every node on all batches in turn and return the graph's outputs."""
     index = GraphIndex(model)
-    readers = Counter(name for node in index.nodes for name in node.input if name)
-    readers.update(item.name for item in index.outputs)
-    values: dict[str, Batches] = {item.name: [batch[item.name] for batch in feeds] for item in index.inputs}
-    for node in index.nodes:
-        if prepare:
-            prepare(node, values)
-        results = _run_node(index, node, values, len(feeds))
-        if visit:
-            results[node.output[0]] = visit(node, results[node.output[0]])
-        values.update({name: batches for name, batches in results.items() if readers[name]})
-        for name in node.input:
-            readers[name] -= 1
-            if not readers[name]:
-                values.pop(name, None)
-    return {item.name: values[item.name] for item in index.outputs}
+    return _run(index, [[node] for node in index.nodes], feeds, visit=visit)
+
+
+def run_between(
+    model: onnx.ModelProto, feeds: Sequence[Mapping[str, Array]], stops: Collection[str], prepare: Prepare
+) -> dict[str, Batches]:
+    """Run all batches up to each stop in turn and return the graph's outputs.
+
+    A stop is a node, named by its first output, that is prepared before it runs. What lies between two of them runs in
+    one go, with ONNX Runtime's optimiser: within its rounding, twice as fast as node by node.
+    """
+    index = GraphIndex(model)
+    return _run(index, list(_stages(index, stops)), feeds, prepare=prepare)
 
 
 def samples_within(index: GraphIndex, facts: Mapping[str, Fact], limit_bytes: int) -> int:
@@ -65,23 +60,66 @@ def samples_within(index: GraphIndex, facts: Mapping[str, Fact], limit_bytes: in
     return max(1, limit_bytes * max(shape[0], 1) // widest)
 
 
-def _run_node(
-    index: GraphIndex, node: onnx.NodeProto, values: Mapping[str, Batches], batches: int
+def _run(
+    index: GraphIndex,
+    stages: Sequence[Stage],
+    feeds: Sequence[Mapping[str, Array]],
+    *,
+    visit: Visit | None = None,
+    prepare: Prepare | None = None,
 ) -> dict[str, Batches]:
-    live = [name for name in dict.fromkeys(node.input) if name in values]
-    session = ReferenceSession(_one_node_model(index, node, {name: values[name][0] for name in live}))
-    results = [session.run({name: values[name][number] for name in live}) for number in range(batches)]
-    return {name: [result[name] for result in results] for name in node.output if name}
+    readers = Counter(name for node in index.nodes for name in node.input if name)
+    readers.update(item.name for item in index.outputs)
+    values: dict[str, Batches] = {item.name: [batch[item.name] for batch in feeds] for item in index.inputs}
+    for stage in stages:
+        if prepare:
+            prepare(stage[0], values)
+        readers.subtract(name for node in stage for name in node.input if name)
+        wanted = [name for node in stage for name in node.output if name and readers[name]]
+        results = _run_stage(index, stage, wanted, values, optimise=prepare is not None) if wanted else {}
+        if visit and stage[-1].output[0] in results:
+            results[stage[-1].output[0]] = visit(stage[-1], results[stage[-1].output[0]])
+        values.update(results)
+        for name in {name for node in stage for name in node.input if not readers[name]}:
+            values.pop(name, None)
+    return {item.name: values[item.name] for item in index.outputs}
 
 
-def _one_node_model(index: GraphIndex, node: onnx.NodeProto, samples: Mapping[str, Array]) -> onnx.ModelProto:
+def _stages(index: GraphIndex, stops: Collection[str]) -> Iterator[Stage]:
+    stage: list[onnx.NodeProto] = []
+    for node in index.nodes:
+        if stage and node.output[0] in stops:
+            yield stage
+            stage = []
+        stage.append(node)
+    if stage:
+        yield stage
+
+
+def _run_stage(
+    index: GraphIndex, stage: Stage, wanted: Sequence[str], values: Mapping[str, Batches], *, optimise: bool
+) -> dict[str, Batches]:
+    reads = list(dict.fromkeys(name for node in stage for name in node.input))
+    live = {name: values[name] for name in reads if name in values}
+    constants = [index.constants[name] for name in reads if name in index.constants]
+    model = _stage_model(index.model, stage, {name: batches[0] for name, batches in live.items()}, wanted, constants)
+    session = ReferenceSession(model, optimise=optimise)
+    batches = len(next(iter(values.values())))
+    results = [session.run({name: live[name][number] for name in live}) for number in range(batches)]
+    return {name: [result[name] for result in results] for name in wanted}
+
+
+def _stage_model(
+    whole: onnx.ModelProto,
+    stage: Stage,
+    samples: Mapping[str, Array],
+    wanted: Sequence[str],
+    constants: Sequence[onnx.TensorProto],
+) -> onnx.ModelProto:
     inputs = [
         onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(value.dtype), [None] * value.ndim)
         for name, value in samples.items()
     ]
-    outputs = [onnx.ValueInfoProto(name=name) for name in node.output if name]
-    constants = [index.constants[name] for name in dict.fromkeys(node.input) if name in index.constants]
-    graph = onnx.helper.make_graph([node], "one_node", inputs, outputs, constants)
-    return onnx.helper.make_model(
-        graph, opset_imports=list(index.model.opset_import), ir_version=index.model.ir_version
-    )
+    outputs = [onnx.ValueInfoProto(name=name) for name in wanted]
+    graph = onnx.helper.make_graph(stage, "stage", inputs, outputs, constants)
+    return onnx.helper.make_model(graph, opset_imports=list(whole.opset_import), ir_version=whole.ir_version)

@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+from onnx import numpy_helper
+from oracle import execute, graph
+
+from toolchain.graph.layerwise import run_between, run_layerwise
+
+
+@pytest.fixture
+def model():
+    return graph(
+        """net (float[N,3,6,6] x) => (float[N,4,6,6] y) <float[4,3,3,3] w1, float[4,4,1,1] w2> {
+            a = Conv<pads=[1,1,1,1]>(x, w1)
+            b = Relu(a)
+            c = Conv(b, w2)
+            d = Add(c, b)
+            y = Relu(d)
+        }"""
+    )
+
+
+@pytest.fixture
+def feeds():
+    generator = np.random.default_rng(0)
+    return [{"x": generator.standard_normal((2, 3, 6, 6)).astype(np.float32)} for _ in range(3)]
+
+
+def expected(model, feeds):
+    return [execute(model, batch)["y"] for batch in feeds]
+
+
+def assert_close(found, wanted):
+    np.testing.assert_allclose(np.concatenate(found), np.concatenate(wanted), rtol=1e-5, atol=1e-6)
+
+
+def test_node_by_node_gives_what_the_whole_graph_gives(model, feeds):
+    assert_close(run_layerwise(model, feeds)["y"], expected(model, feeds))
+
+
+def test_a_stop_sees_what_is_still_to_be_read_and_the_nodes_after_it_see_what_it_changed(model, feeds):
+    seen = []
+
+    def prepare(node, values):
+        seen.append((node.output[0], sorted(values)))
+        if node.output[0] == "c":
+            weight = next(item for item in model.graph.initializer if item.name == "w2")
+            weight.CopyFrom(numpy_helper.from_array(np.eye(4, dtype=np.float32)[:, :, None, None], "w2"))
+
+    found = run_between(model, feeds, {"c"}, prepare)
+    assert seen == [("a", ["x"]), ("c", ["b"])]
+    assert_close(found["y"], expected(model, feeds))
+
+
+def test_what_visiting_changes_is_what_later_nodes_read(model, feeds):
+    found = run_layerwise(
+        model, feeds, lambda node, values: [0 * value for value in values] if node.output[0] == "a" else values
+    )
+    assert not np.concatenate(found["y"]).any()
+
+
+def test_a_tensor_that_nothing_reads_is_not_kept(feeds):
+    model = graph("net (float[N,3,6,6] x) => (float[N,3,6,6] y) { unread = Neg(x) y = Relu(x) }")
+    assert_close(run_layerwise(model, feeds)["y"], expected(model, feeds))
