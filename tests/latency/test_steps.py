@@ -78,6 +78,14 @@ def test_edges_off_the_alignment_are_found_by_the_third_point():
     assert found_in(stairs(24, base=1.0), 96).widths == (72, 48, 24)
 
 
+def test_a_width_below_a_power_of_two_is_a_step_where_that_power_is_dear():
+    """As in OpenVINO: some of its convolutions to 64 and 128 channels take a sixth longer than those to 63 and 127."""
+    conflicts = {64: 1.5, 128: 1.5}
+    steps = found_in(lambda width: stairs(16)(width) + conflicts.get(width, 0.0), 192, Alignment(preferred=16, least=1))
+    assert {63, 127} < set(steps.widths)
+    assert not {64, 128} & set(steps.widths)
+
+
 def test_a_slope_gives_the_multiples_that_can_be_told_apart():
     steps = found_in(lambda width: 1 + width / 64, 128, Alignment(preferred=16, least=16))
     assert steps.widths == (112, 96, 80, 64, 48, 32, 16)

@@ -96,6 +96,9 @@ class Steps:
         return len(self.points)
 
 
+FIRST_POWER = 64
+"""With channels last, rows of so many 32-bit channels are a stride that falls on few sets of a cache."""
+
 TimeWidth = Callable[[int], Timing]
 
 
@@ -122,6 +125,7 @@ def find_steps(
     steps, (narrowest, *others) = {*steps_of(curve.candidates, test).widths}, multiples
     curve.confirm({*others} - steps | {narrowest} & steps)
     curve.test_pairs(multiples, alignment.least, generator)
+    curve.test_powers_of_two(full, alignment.least)
     curve.spot_check(full, alignment, generator)
     return Steps(steps_of(curve.candidates, test).widths, tuple(curve.points))
 
@@ -220,6 +224,13 @@ class _Curve:
         if not all(self._nothing_between(*pair, least) for pair in chosen):
             self._look_between(above, least)
 
+    def test_powers_of_two(self, full: int, least: int) -> None:
+        """Look just below powers of two, as long as that is faster by more than the slope there."""
+        power = max(FIRST_POWER, 4 * least)
+        while power <= full and self._conflicts(power, least):
+            self._candidates |= {power - least, power}
+            power *= 2
+
     def _look_between(self, pairs: Iterable[tuple[int, int]], least: int) -> None:
         for narrow, wide in pairs:
             if not self._nothing_between(narrow, wide, least):
@@ -251,6 +262,13 @@ class _Curve:
 
     def _faster(self, one: int, other: int) -> bool:
         return self._test.faster(self.at(one), self.at(other))
+
+    def _conflicts(self, power: int, least: int) -> bool:
+        below = power - least
+        narrow = max(width for width in self._timed if width < below)
+        if not self._faster(below, power) or self._off_line(narrow, below, power) >= 0:
+            return False
+        return not self.confirm((narrow, below, power)) or self._conflicts(power, least)
 
     def _nothing_between(self, narrow: int, wide: int, least: int) -> bool:
         """Tell whether the widths between two multiples are no better than these: past the edge, or on a slope."""
