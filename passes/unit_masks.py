@@ -3,12 +3,13 @@
     consumer(x)    becomes    consumer(x * m)        m of size 1 along all axes of x but the units' (and the batch)
 
 With m = 1 the network is as it was; with m_u = 0 wherever unit u is read it is the network without u, for a unit
-that no weight reads is gone. The gradient with respect to m needs neither the layers nor their names.
+that no weight reads is gone. The gradient with respect to m needs neither the layers nor their names. A group that no
+weight reads at all is masked where weights make it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,14 +41,14 @@ class UnitMask:
 
 @dataclass(frozen=True, eq=False)
 class MaskedModel:
-    """A model with masks; the groups that no weight reads have none."""
+    """A model with masks; groups that no weight reads or makes have none."""
 
     model: onnx.ModelProto
     masks: tuple[UnitMask, ...]
 
 
 def mask_units(analysis: Analysis, groups: Sequence[Group], *, batch: int | str = 1) -> MaskedModel:
-    """Put a mask before all consumers of these groups, with this batch axis where the tensor has the network's."""
+    """Put a mask before all readers of these groups, with this batch axis where the tensor has the network's."""
     readers = _readers(analysis, groups)
     copy = onnx.ModelProto()
     copy.CopyFrom(analysis.model)
@@ -63,17 +64,28 @@ def mask_units(analysis: Analysis, groups: Sequence[Group], *, batch: int | str 
 
 
 def _readers(analysis: Analysis, groups: Sequence[Group]) -> dict[str, list[int]]:
-    """Return, for each tensor whose units weights consume, the numbers of these nodes."""
-    found: dict[str, list[int]] = {}
+    """Return, for each tensor that takes a mask, the numbers of the nodes that read it masked."""
+    found: dict[str, set[int]] = {}
     for group in groups:
-        for site in group.sites:
-            node = analysis.index.nodes[site.node_index]
-            live = [name for name in node.input if name in analysis.tensors and name not in analysis.index.constants]
-            if site.role is Role.CONSUMES and live:
-                numbers = found.setdefault(live[0], [])
-                if site.node_index not in numbers:
-                    numbers.append(site.node_index)
-    return found
+        consumers = list(_consumers(analysis, group))
+        for tensor, number in consumers or _readers_of_what_is_made(analysis, group):
+            found.setdefault(tensor, set()).add(number)
+    return {tensor: sorted(numbers) for tensor, numbers in found.items()}
+
+
+def _consumers(analysis: Analysis, group: Group) -> Iterator[tuple[str, int]]:
+    for site in group.sites:
+        node = analysis.index.nodes[site.node_index]
+        live = [name for name in node.input if name in analysis.tensors and name not in analysis.index.constants]
+        if site.role is Role.CONSUMES and live:
+            yield live[0], site.node_index
+
+
+def _readers_of_what_is_made(analysis: Analysis, group: Group) -> Iterator[tuple[str, int]]:
+    for site in group.sites:
+        made = analysis.index.nodes[site.node_index].output[0]
+        if site.role is Role.PRODUCES and made in analysis.tensors:
+            yield from ((made, use.node_index) for use in analysis.index.uses.get(made, ()))
 
 
 def _mask(analysis: Analysis, tensor: str, batch: int | str) -> UnitMask:

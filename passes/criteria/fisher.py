@@ -2,8 +2,8 @@
 
     score(u) = 1/2 mean over samples n of (g_nu)^2  ~  KL(p || p without u)
 
-g_nu is the gradient of the unit's gate, see passes/gradients/gates.py: coupled layers are added up before squaring. The
-labels are drawn from the network's output, which makes this the Fisher information itself, not its empirical kin.
+g_nu is the gradient of the unit's mask, see passes/gradients/likelihood.py: coupled layers are added up before
+squaring. The labels are drawn from the network's output: the Fisher information itself, not its empirical kin.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ class Fisher(Criterion):
     """Draws the labels."""
 
     def scores(self, analysis: Analysis, calibration: Calibration | None) -> Scores:
-        """Score each group by its consumers; a group that no layer reads or makes falls back to its weights."""
+        """Score each group by its consumers; a group that no weight reads or makes falls back to l2."""
         if calibration is None:
             raise ValueError("fisher needs calibration data")
-        from passes.gradients.gates import mean_over_samples
+        from passes.gradients.likelihood import mean_over_samples
 
         return mean_over_samples(analysis, calibration, np.random.default_rng(self.seed), _half_square)
 

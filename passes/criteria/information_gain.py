@@ -14,12 +14,12 @@
 3. Outputs that are no class scores: y is z with Gaussian noise, and KL becomes the relative squared error.
 
 HFP gives the definition; masks of groups, the second order and outputs without classes are this project's.
-A group that no weight reads is scored by its own weights (`l2`).
+A group that no weight reads has its masks where it is made, and without any the score of its weights (`l2`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -30,7 +30,7 @@ from onnx import helper
 
 from passes.criteria.l2 import L2
 from passes.unit_masks import MaskedModel, mask_units
-from toolchain.criterion import Calibration, Criterion, Feeds, Scores
+from toolchain.criterion import Calibration, Criterion, Feeds, Scores, batch_size
 from toolchain.data.divergence import divergence
 from toolchain.graph.analysis import Analysis, Group
 from toolchain.targets.onnxruntime import ReferenceSession
@@ -71,19 +71,14 @@ class InformationGain(Criterion):
         from passes.gradients.masks import MaskGradients
         from passes.gradients.roots import roots
 
-        gradients = MaskGradients.of(analysis)
-        if not gradients.masked.masks:
-            return {}
         generator = np.random.default_rng(self.seed)
         totals: dict[str, Vector] = {}
-        samples = 0
-        for feeds in batches if gradients.per_sample else _one_by_one(batches):
-            samples += _rows(feeds)
-            for found in gradients.of_units(feeds, lambda outputs: roots(outputs, self.draws, generator)):
-                for name, values in found.items():
-                    totals[name] = totals.get(name, 0.0) + np.sum(values**2, axis=0)
-        read = {name for mask in gradients.masked.masks for name in _groups_in(analysis, mask.units)}
-        return {name: total / (2 * max(samples, 1)) for name, total in totals.items() if name in read}
+        gradients = MaskGradients.of(analysis)
+        for found in gradients.over(batches, lambda outputs: roots(outputs, self.draws, generator)):
+            for name, values in found.items():
+                totals[name] = totals.get(name, 0.0) + np.sum(values**2, axis=0)
+        samples = max(sum(batch_size(feeds) for feeds in batches), 1)
+        return {name: total / (2 * samples) for name, total in totals.items()}
 
 
 def _by_masking(analysis: Analysis, group: Group, masked: MaskedModel, batches: Sequence[Feeds]) -> Vector:
@@ -98,8 +93,8 @@ def _by_masking(analysis: Analysis, group: Group, masked: MaskedModel, batches: 
         expected = behind.run({**held, **_masks(analysis, masked, -1)})
         for position, unit in enumerate(group.units):
             found = behind.run({**held, **_masks(analysis, masked, int(unit))})
-            total[position] += _rows(feeds) * divergence(expected, found)
-        samples += _rows(feeds)
+            total[position] += batch_size(feeds) * divergence(expected, found)
+        samples += batch_size(feeds)
     return total / max(samples, 1)
 
 
@@ -140,10 +135,6 @@ def _masks(analysis: Analysis, masked: MaskedModel, unit: int) -> dict[str, npt.
     }
 
 
-def _groups_in(analysis: Analysis, units: npt.NDArray[np.int64]) -> Iterable[str]:
-    return (group.name for group in analysis.prunable_groups if np.isin(group.units, units).any())
-
-
 def _first(batches: Iterable[Feeds], count: int, analysis: Analysis) -> Iterator[Feeds]:
     """Yield leading samples, `count` at most; a batch whose size is fixed comes whole."""
     fixed = bool(analysis.index.inputs[0].type.tensor_type.shape.dim[0].dim_value)
@@ -151,15 +142,6 @@ def _first(batches: Iterable[Feeds], count: int, analysis: Analysis) -> Iterator
     for feeds in batches:
         if left <= 0:
             return
-        taken = _rows(feeds) if fixed else min(left, _rows(feeds))
+        taken = batch_size(feeds) if fixed else min(left, batch_size(feeds))
         left -= taken
         yield {name: value[:taken] for name, value in feeds.items()}
-
-
-def _one_by_one(batches: Iterable[Feeds]) -> Iterator[Mapping[str, npt.NDArray[Any]]]:
-    for feeds in batches:
-        yield from ({name: value[row : row + 1] for name, value in feeds.items()} for row in range(_rows(feeds)))
-
-
-def _rows(feeds: Feeds) -> int:
-    return len(next(iter(feeds.values())))

@@ -1,6 +1,6 @@
 """`taylor`: the first-order change of the log-likelihood when a unit goes (after Molchanov et al. 2019, equation 8).
 
-    score(u) = mean over samples n of |g_nu|        g_nu: the gradient of the unit's gate, see passes/gradients/gates.py
+    score(u) = mean over samples n of |g_nu|      g_nu: gradient of the unit's mask, see passes/gradients/likelihood.py
 
 The paper squares the gradient of a whole batch; here each sample counts by itself and the sum over positions and over
 coupled layers comes before the absolute value, so that scores do not depend on the batches, and groups compare.
@@ -27,9 +27,9 @@ class Taylor(Criterion):
     """Draws the labels."""
 
     def scores(self, analysis: Analysis, calibration: Calibration | None) -> Scores:
-        """Score each group by its consumers; a group that no layer reads or makes falls back to its weights."""
+        """Score each group by its consumers; a group that no weight reads or makes falls back to l2."""
         if calibration is None:
             raise ValueError("taylor needs calibration data")
-        from passes.gradients.gates import mean_over_samples
+        from passes.gradients.likelihood import mean_over_samples
 
         return mean_over_samples(analysis, calibration, np.random.default_rng(self.seed), np.abs)

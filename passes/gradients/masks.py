@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from passes.unit_masks import MaskedModel, UnitMask, mask_units
-from toolchain.criterion import Feeds
+from toolchain.criterion import Feeds, batch_size
 from toolchain.emit.torch_module.emitter import Emitter, emitter_table
 from toolchain.emit.torch_module.instance import instantiate
 from toolchain.emit.torch_module.module import write_torch_module
@@ -20,7 +20,7 @@ from toolchain.graph.analysis import Analysis
 from toolchain.graph.normalise import normalise
 from toolchain.registry import scan
 
-Vector = npt.NDArray[np.float64]
+Matrix = npt.NDArray[np.float64]
 Directions = Callable[[Sequence[Tensor]], Iterator[Sequence[Tensor]]]
 """Given the outputs, yields vectors v, one part per output: each asks for the gradient of sum(v * outputs)."""
 
@@ -43,18 +43,25 @@ class MaskGradients:
         masked = mask_units(analysis, analysis.prunable_groups, batch=dim.dim_param or dim.dim_value)
         return cls(analysis, masked, _network(masked.model))
 
-    @property
-    def per_sample(self) -> bool:
-        """Tell whether a batch yields the gradients of its samples; otherwise feed one sample at a time."""
-        return all(mask.batched for mask in self.masked.masks)
+    def over(self, batches: Iterable[Feeds], directions: Directions) -> Iterator[Mapping[str, Matrix]]:
+        """Yield, for each batch and direction, an array [samples, units] per group that has masks.
 
-    def of_units(self, feeds: Feeds, directions: Directions) -> Iterator[Mapping[str, Vector]]:
-        """Yield, for each direction, an array [samples, units] per group; a unit's sites are summed."""
-        samples = len(next(iter(feeds.values())))
+        Where a batch would not tell its samples apart they are fed one by one.
+        """
+        if not self.masked.masks:
+            return
+        per_sample = all(mask.batched for mask in self.masked.masks)
+        for feeds in batches if per_sample else _one_by_one(batches):
+            yield from self._of_units(feeds, directions)
+
+    def _of_units(self, feeds: Feeds, directions: Directions) -> Iterator[Mapping[str, Matrix]]:
+        samples = batch_size(feeds)
         masks = [self._ones(mask, samples) for mask in self.masked.masks]
         values = (torch.from_numpy(np.array(feeds[item.name])) for item in self.analysis.index.inputs)
         outputs = self.network(*values, *masks)
         outputs = [item for item in (outputs if isinstance(outputs, tuple) else (outputs,)) if item.requires_grad]
+        if not outputs:  # an ArgMax tells nothing
+            return
         for direction in directions([item.detach() for item in outputs]):
             yield self._by_group(torch.autograd.grad(outputs, masks, direction, retain_graph=True, allow_unused=True))
 
@@ -63,15 +70,23 @@ class MaskGradients:
         data_type = onnx.helper.tensor_dtype_to_np_dtype(self.analysis.facts[mask.tensor].dtype)
         return torch.from_numpy(np.ones(shape, data_type)).requires_grad_()
 
-    def _by_group(self, gradients: Sequence[Tensor | None]) -> dict[str, Vector]:
+    def _by_group(self, gradients: Sequence[Tensor | None]) -> dict[str, Matrix]:
         """Add up what the masks of a unit got, wherever it is read, sample by sample."""
+        masked = np.zeros(self.analysis.unit_count, np.bool_)
         samples = max((item.shape[0] for item in gradients if item is not None), default=1)
         total = np.zeros((samples, self.analysis.unit_count))
         for mask, gradient in zip(self.masked.masks, gradients, strict=True):
+            masked[mask.units] = True
             if gradient is not None:
                 rows = gradient.numpy().astype(np.float64).reshape(-1, len(mask.units))
                 np.add.at(total.T, mask.units, rows.T)
-        return {group.name: total[:, group.units] for group in self.analysis.prunable_groups}
+        groups = self.analysis.prunable_groups
+        return {group.name: total[:, group.units] for group in groups if masked[group.units].any()}
+
+
+def _one_by_one(batches: Iterable[Feeds]) -> Iterator[Feeds]:
+    for feeds in batches:
+        yield from ({name: value[row : row + 1] for name, value in feeds.items()} for row in range(batch_size(feeds)))
 
 
 def _network(model: onnx.ModelProto) -> torch.nn.Module:

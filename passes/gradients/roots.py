@@ -16,7 +16,7 @@ def roots(outputs: Sequence[Tensor], draws: int, generator: np.random.Generator)
     2. Anything else: e_i sqrt(2 / (variance of the output * elements per sample * outputs)); with so many elements a
        fifth of the draws will do.
     """
-    if len(outputs) == 1 and outputs[0].ndim == 2 and outputs[0].shape[1] > 1:
+    if are_class_scores(outputs):
         root, classes = _class_root(outputs[0]), outputs[0].shape[1]
         if classes <= draws:
             yield from ([root(row.expand_as(outputs[0]))] for row in torch.eye(classes))
@@ -30,6 +30,11 @@ def roots(outputs: Sequence[Tensor], draws: int, generator: np.random.Generator)
     ]
     for _ in range(few):
         yield [scale * _signs(item, generator) for scale, item in zip(scales, outputs, strict=True)]
+
+
+def are_class_scores(outputs: Sequence[Tensor]) -> bool:
+    """Tell a single output [N, classes], of scores or probabilities, from any other."""
+    return len(outputs) == 1 and outputs[0].ndim == 2 and outputs[0].shape[1] > 1
 
 
 def _class_root(output: Tensor) -> Callable[[Tensor], Tensor]:

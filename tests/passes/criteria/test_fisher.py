@@ -5,7 +5,7 @@ from small import network, samples_of, with_a_silent_unit
 
 from passes.criteria.fisher import Fisher
 from passes.criteria.l2 import L2
-from passes.gradients.gates import gate_gradients
+from passes.gradients.likelihood import likelihood_gradients
 
 
 def scores_of(model, samples, seed=0):
@@ -17,7 +17,7 @@ def test_a_score_is_half_the_mean_square_of_the_gradients():
     model = network(batch="N")
     samples = samples_of(model)
     analysis = analysed(model)
-    batches = gate_gradients(analysis, samples.calibration_of(analysis.model), np.random.default_rng(3))
+    batches = likelihood_gradients(analysis, samples.calibration_of(analysis.model), np.random.default_rng(3))
     rows = np.concatenate([item["stem"] for item in batches])
     np.testing.assert_allclose(scores_of(model, samples, seed=3)["stem"], (rows**2 / 2).mean(0), rtol=1e-9)
 

@@ -1,4 +1,4 @@
-"""Gates against removal itself: where the output is linear in a unit, its gradient is what its removal takes away."""
+"""Masks against removal itself: where the output is linear in a unit, its gradient is what its removal takes away."""
 
 from dataclasses import replace
 
@@ -7,7 +7,11 @@ import pytest
 from oracle import analysed, execute, graph
 from small import Samples, network, parameters, samples_of
 
-from passes.gradients.gates import gate_gradients
+from passes.criteria.fisher import Fisher
+from passes.criteria.information_gain import InformationGain
+from passes.criteria.l2 import L2
+from passes.criteria.taylor import Taylor
+from passes.gradients.likelihood import likelihood_gradients
 from toolchain.graph.labels import Role
 
 PLAIN = """net (float[N,3,8,8] x) => (float[N,2,8,8] y) <float[8,3,3,3] v, float[8] b, float[2,8,1,1] w> {
@@ -39,7 +43,7 @@ FLATTENED = """net (float[N,3,2,2] x) => (float[N,1,5] y) <float[8,3,1,1] v, flo
 def gradients(model, samples, seed=0):
     analysis = analysed(model)
     calibration = replace(samples.calibration_of(analysis.model), batches=lambda: samples.feeds)
-    rows = list(gate_gradients(analysis, calibration, np.random.default_rng(seed)))
+    rows = list(likelihood_gradients(analysis, calibration, np.random.default_rng(seed)))
     return analysis, {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
 
@@ -75,6 +79,21 @@ def test_drawn_labels_have_gradients_that_average_to_nothing():
     _, found = gradients(model, samples_of(model, batches=4, size=512))
     for rows in found.values():
         assert np.abs(rows.mean(0)).max() < 5 * rows.std(0).max() / np.sqrt(len(rows))
+
+
+def test_an_output_without_gradients_leaves_the_scores_to_the_weights():
+    model = graph("""net (float[N,3,8,8] x) => (int64[N,8,8] y) <float[8,3,1,1] v, float[2,8,1,1] w> {
+        a = Conv(x, v)
+        p = Conv(a, w)
+        y = ArgMax<axis=1,keepdims=0>(p)
+    }""")
+    analysis = analysed(model)
+    calibration = samples_of(model).calibration_of(analysis.model)
+    by_weight = L2().scores(analysis, None)
+    for criterion in (Taylor(), Fisher(), InformationGain()):
+        scores = criterion.scores(analysis, calibration)
+        assert scores.keys() == by_weight.keys() == {"a"}
+        np.testing.assert_array_equal(scores["a"], by_weight["a"])
 
 
 def test_gradients_do_not_depend_on_the_batches():
