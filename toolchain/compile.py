@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 
 from toolchain.budget import Budget
@@ -126,8 +126,8 @@ def _workbench(request: CompileRequest, reporter: Reporter) -> Iterator[Workbenc
         with (
             scratch_folder("prunec-compile-") as folder,
             device_lock(request.target.identity().device, reporter.progress),
+            closing(Workbench(request, loaded, folder, reporter)) as bench,
         ):
-            bench = Workbench(request, loaded, folder, reporter)
             bench.prepare()
             yield bench
     except PrunecError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -50,6 +51,11 @@ class Workbench:
     reporter: Reporter
     _tables: list[LatencyTable] = field(default_factory=list)
     """The latency tables that searches asked for."""
+    _open: ExitStack = field(default_factory=ExitStack)
+
+    def close(self) -> None:
+        """Close what was opened on the way."""
+        self._open.close()
 
     def run(self, request: CompileRequest, on_record: OnRecord) -> Outcome:
         """Run every pass for a request that differs from the workbench's in budget, floor and output at most."""
@@ -203,7 +209,7 @@ class Workbench:
     @cached_property
     def store(self) -> LatencyStore:
         """The layers' latencies that were ever measured on this machine."""
-        return LatencyStore(default_path(), self.reporter.warn)
+        return self._open.enter_context(LatencyStore(default_path(), self.reporter.warn))
 
     @cached_property
     def carried(self) -> CarriedLatencies | None:
