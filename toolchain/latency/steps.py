@@ -15,13 +15,15 @@ The curve is not swept:
    look for: that width and the middle are not below the line between the ends (an edge further on would leave them
    there), and the former is no stair of its own, above the line and clearly slower than a. Otherwise all pairs are
    tested, and those that are neither are bisected down to the least alignment.
-3. Random widths are spot-checked. One that costs no more than the next narrower width seen, by the least alignment or
+3. At powers of two caches may conflict: the width just below is looked at, from 64 on, as long as it is faster by more
+   than the slope there.
+4. Random widths are spot-checked. One that costs no more than the next narrower width seen, by the least alignment or
    more away, clearly less than every wider one, and less than the line between its neighbours is a surprise: the
    stretch up to the wider one is bisected down to single channels.
 
 Disturbances only ever add time. Where a width can be timed again, that is done with what they could explain: after
 step 1 the multiples that are no step, the full width among them, and the narrowest width if it is one; then the pairs
-that fail in step 2, and the surprises of step 3. The lesser time counts.
+that fail in step 2, what is faster in step 3, and the surprises of step 4. The lesser time counts.
 
 A slope has no stairs, and any width of it is as good as its neighbours: the multiples that the threshold can tell
 apart are its steps.
