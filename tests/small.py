@@ -77,6 +77,17 @@ def with_a_silent_unit() -> onnx.ModelProto:
     return model
 
 
+def with_a_group_that_no_layer_reads() -> onnx.ModelProto:
+    """Return a convolution `a` whose channels reach a product with a batch of matrices, which is no layer."""
+    return graph("""net (float[N,3,2,2] x) => (float[N,4,5] y) <
+        float[8,3,1,1] v, float[1,8,5] w, int64[3] s = {0, 4, 8}> {
+        a = Conv(x, v)
+        t = Transpose<perm=[0,2,3,1]>(a)
+        f = Reshape(t, s)
+        y = MatMul(f, w)
+    }""")
+
+
 def feeds_of(model: onnx.ModelProto, seed: int = 0) -> Feeds:
     """Draw one batch; symbolic batches are 1."""
     return random_feeds(model, deployment_binding(model, {}, {}), np.random.default_rng(seed))

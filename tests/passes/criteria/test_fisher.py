@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from oracle import analysed, graph
-from small import network, samples_of, with_a_silent_unit
+from small import network, samples_of, with_a_group_that_no_layer_reads, with_a_silent_unit
 
 from passes.criteria.fisher import Fisher
 from passes.criteria.l2 import L2
@@ -30,13 +30,7 @@ def test_a_unit_that_is_always_zero_scores_nothing():
 
 
 def test_a_group_without_a_layer_to_read_it_is_judged_where_it_is_made():
-    model = graph("""net (float[N,3,2,2] x) => (float[N,4,5] y) <
-        float[8,3,1,1] v, float[1,8,5] w, int64[3] s = {0, 4, 8}> {
-        a = Conv(x, v)
-        t = Transpose<perm=[0,2,3,1]>(a)
-        f = Reshape(t, s)
-        y = MatMul(f, w)
-    }""")
+    model = with_a_group_that_no_layer_reads()
     scores = scores_of(model, samples_of(model))
     by_weight = L2().scores(analysed(model), None)
     assert scores.keys() == by_weight.keys() == {"a"}

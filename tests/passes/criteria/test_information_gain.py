@@ -6,7 +6,7 @@ import onnx
 import pytest
 from oracle import analysed, execute, graph
 from scipy.stats import spearmanr
-from small import Samples, network, samples_of
+from small import Samples, network, samples_of, with_a_group_that_no_layer_reads
 
 from passes.criteria.information_gain import InformationGain
 from passes.criteria.l2 import L2
@@ -177,13 +177,7 @@ def test_a_fixed_batch_of_one_will_do():
 
 
 def test_a_group_without_a_layer_to_read_it_is_judged_where_it_is_made():
-    model = graph("""net (float[N,3,2,2] x) => (float[N,4,5] y) <
-        float[8,3,1,1] v, float[1,8,5] w, int64[3] s = {0, 4, 8}> {
-        a = Conv(x, v)
-        t = Transpose<perm=[0,2,3,1]>(a)
-        f = Reshape(t, s)
-        y = MatMul(f, w)
-    }""")
+    model = with_a_group_that_no_layer_reads()
     by_weight = L2().scores(analysed(model), None)["a"]
     forward, fisher = (scores_of(criterion, model, samples_of(model))["a"] for criterion in (FORWARD, FISHER))
     assert np.all(forward > 0)
