@@ -1,7 +1,8 @@
 """The step finder against exhaustive sweeps of ten layer shapes: `python tests/bench/steps.py --target onnxruntime`.
 
-Both time the same layer, independently of each other. Others only ever add time, so the sweep is confirmed: its steps
-and the widths around them are timed again, the least counts, until the steps stay. Its steps are those of the
+Both time the same layer, independently of each other. Others only ever add time, so all widths are swept three times,
+minutes apart, and the least counts (the table has the timings and seconds of one sweep); then the sweep is confirmed:
+its steps and the widths around them are timed again, until the steps stay. Its steps are those of the
 three-point test: clearly faster than all wider ones chosen, clearly faster than the next channel, and flat before: not
 clearly slower than a hardly narrower width (by 1/64 of the full width, at least 4). On a slope any width is as good as
 its neighbours, and none is a step; the drops there are counted apart. Widths below the least acceptable are left out.
@@ -18,7 +19,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from math import hypot
@@ -71,6 +72,7 @@ SHAPES = (
     Shape(192, 64, 3, 14, axis=Axis.INPUT),
     Shape(256, 256, 3, 28, depthwise=True, axis=Axis.BOTH),
 )
+SWEEPS = 3
 CONFIRMATIONS = 4
 """How often the surroundings of steps are timed again, at most."""
 
@@ -180,10 +182,8 @@ def _judge(subject: Subject, target: Target, folder: Path) -> Outcome:
     with LatencyStore(folder / "latency.sqlite", print) as store:
         clocks = [BlockClock(target, folder, np.random.default_rng(0), store, LEAST_SESSIONS) for _ in range(2)]
         (found, seconds), (_, warm_seconds) = (_timed(subject, clock, target) for clock in clocks)
-    swept, sweep_seconds = _timed(
-        subject, BlockClock(target, folder, np.random.default_rng(1), None, LEAST_SESSIONS), target, exhaustive=True
-    )
-    points = _confirmed(subject, swept.steps, target, folder)
+    points, sweep_timings, sweep_seconds = _swept(subject, target, folder)
+    points = _confirmed(subject, points, target, folder)
     drops = [width for width in _drops(points, test) if width >= alignment.least]
     near, offers = max(4, subject.full // 64), (subject.full, *found.steps.widths)
     slope = tuple(width for width in drops if test.faster(points[max(width - near, 1)], points[width]))
@@ -205,7 +205,7 @@ def _judge(subject: Subject, target: Target, folder: Path) -> Outcome:
         slope_steps_offered=sum(_offered(width, offers, points, near, test) for width in slope),
         timings=clocks[0].timings,
         warm_timings=clocks[1].timings,
-        sweep_timings=swept.steps.timings,
+        sweep_timings=sweep_timings,
         seconds=round(seconds, 2),
         sweep_seconds=round(sweep_seconds, 1),
         warm_seconds=round(warm_seconds, 4),
@@ -221,18 +221,31 @@ def _timed(subject: Subject, clock: BlockClock, target: Target, *, exhaustive: b
     return curve, time.perf_counter() - start
 
 
-def _confirmed(subject: Subject, swept: Steps, target: Target, folder: Path) -> dict[int, Timing]:
+def _swept(subject: Subject, target: Target, folder: Path) -> tuple[dict[int, Timing], int, float]:
+    """Sweep all widths several times, the least counts; return the timings and seconds of the first sweep too."""
+    clocks = [BlockClock(target, folder, np.random.default_rng(1 + n), None, LEAST_SESSIONS) for n in range(SWEEPS)]
+    sweeps = [_timed(subject, clock, target, exhaustive=True) for clock in clocks]
+    curves = [dict(curve.steps.points) for curve, _ in sweeps]
+    points = {width: min((curve[width] for curve in curves), key=_milliseconds) for width in curves[0]}
+    return points, sweeps[0][0].steps.timings, sweeps[0][1]
+
+
+def _milliseconds(timing: Timing) -> float:
+    return timing.milliseconds
+
+
+def _confirmed(subject: Subject, swept: Mapping[int, Timing], target: Target, folder: Path) -> dict[int, Timing]:
     """Time the surroundings of steps again until the steps stay."""
-    points = dict(swept.points)
+    points = dict(swept)
     for number in range(CONFIRMATIONS):
         steps = steps_of(points.items(), StepTest()).widths
-        clock = BlockClock(target, folder, np.random.default_rng(2 + number), None, LEAST_SESSIONS)
+        clock = BlockClock(target, folder, np.random.default_rng(1 + SWEEPS + number), None, LEAST_SESSIONS)
         around = sorted({width + offset for width in (*steps, subject.full) for offset in (-1, 0, 1)} & set(points))
         for width in around:
             ((model, pair),) = subject.pairs(width)
             latency = clock.latency(model, pair)
             again = Timing(quiet_ms(latency.samples_ms), latency.half_width)
-            points[width] = min(points[width], again, key=lambda timing: timing.milliseconds)
+            points[width] = min(points[width], again, key=_milliseconds)
         if steps_of(points.items(), StepTest()).widths == steps:
             break
     return points
