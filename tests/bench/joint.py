@@ -50,6 +50,7 @@ VARIANTS = {
     "no pairs": "pairs=no",
     "no branches": "blocks=no",
     "no measured losses": "probes=0",
+    "no repaired networks": "probes=0;judged=no",
     "no regrowing": "regrow=no",
     "two rounds": "rounds=2",
     "four rounds": "rounds=4",
