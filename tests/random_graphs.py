@@ -298,11 +298,55 @@ def layer_normalisation(b: Builder) -> None:
     b.keep(b.one("Transpose", normal, perm=[0, 3, 1, 2]), t.channels, t.size)
 
 
+def choice(b: Builder) -> None:
+    """Add an If whose branches read a tensor, and one of them a parameter, from around them."""
+    t = b.pick()
+    mean = b.one("ReduceMean", "x", keepdims=0)
+    flag = b.one("Greater", mean, b.constant(np.array(b.integer(-1, 1), np.float32)))
+    weight = b.weight(t.channels, 1, 1)
+    branches = {
+        "then_branch": _subgraph(b, t, [helper.make_node("Mul", [t.name, weight], ["chosen"])]),
+        "else_branch": _subgraph(b, t, [helper.make_node("Neg", [t.name], ["chosen"])]),
+    }
+    b.keep(b.one("If", flag, **branches), t.channels, t.size)
+
+
+def loop(b: Builder) -> None:
+    """Add a Loop that twice halves what it carries and adds a tensor from around it."""
+    t = b.pick()
+    half = b.constant(np.array(0.5, np.float32))
+    nodes = [
+        helper.make_node("Mul", ["carried", half], ["halved"]),
+        helper.make_node("Add", ["halved", t.name], ["chosen"]),
+        helper.make_node("Identity", ["go"], ["go_on"]),
+    ]
+    scalar = [
+        helper.make_tensor_value_info(n, kind, []) for n, kind in (("i", TensorProto.INT64), ("go", TensorProto.BOOL))
+    ]
+    inputs = [*scalar, helper.make_tensor_value_info("carried", TensorProto.FLOAT, None)]
+    body = _subgraph(b, t, nodes, inputs, [helper.make_tensor_value_info("go_on", TensorProto.BOOL, [])])
+    twice, go = b.constant(np.array(2, np.int64)), b.constant(np.array(True))
+    b.keep(b.one("Loop", twice, go, b.like(t), body=body), t.channels, t.size)
+
+
+def _subgraph(
+    b: Builder,
+    t: Tensor,
+    nodes: Sequence[onnx.NodeProto],
+    inputs: Sequence[onnx.ValueInfoProto] = (),
+    outputs: Sequence[onnx.ValueInfoProto] = (),
+) -> onnx.GraphProto:
+    shape = ["N", t.channels, t.size, t.size] if b.chance() else None
+    made = helper.make_tensor_value_info("chosen", TensorProto.FLOAT, shape)
+    return helper.make_graph(nodes, "subgraph", inputs, [*outputs, made])
+
+
 STEPS: tuple[Callable[[Builder], None], ...] = (
     convolution, convolution, grouped_convolution, depthwise_convolution, transposed_convolution, unary,
     normalisation, merge, merge, gate, spatial_mask, concat, split, slice_channels, gather_channels, shuffle,
     pixel_shuffle, pixel_unshuffle, pad, pool, resize, scale, flatten_and_back, sum_of_branches,
     channels_last_product, tile, channel_mean, channel_sum_by_their_number, layer_normalisation,
+    choice, loop,
 )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import onnx
 import pytest
 from command import ROOT, arguments, environment, prunec
+from oracle import graph
 
 from toolchain.emit.report import Report
 
@@ -31,6 +32,33 @@ def test_a_met_budget_is_0_and_a_table_on_stdout(folder):
     assert done.stdout.endswith("bundle: out\n")
     assert names(folder) == ["data.npz", "net.onnx", "out"]
     onnx.checker.check_model(onnx.load(folder / "out" / "model.onnx"), full_check=True)
+
+
+def test_a_network_with_control_flow_is_pruned_around_it(folder):
+    """The If reads what the second convolution makes, so that stays; the first and the third can go."""
+    branch = "() => (float[N,16,8,8] {0}) {{ {0} = {1}(b) }}"
+    model = graph(
+        f"""net (float[N,3,8,8] x) => (float[N,4] scores) <
+            float zero = {{0}}, float[24,3,3,3] w1, float[16,24,3,3] w2, float[32,16,3,3] w3, float[4,32] w4
+        > {{
+            first = Conv<pads=[1,1,1,1]>(x, w1) a = Relu(first) second = Conv<pads=[1,1,1,1]>(a, w2) b = Relu(second)
+            mean = ReduceMean<keepdims=0>(x) flag = Greater(mean, zero)
+            chosen = If(flag) <
+                then_branch = one {branch.format("t", "Tanh")}, else_branch = other {branch.format("e", "Neg")}
+            >
+            third = Conv<pads=[1,1,1,1]>(chosen, w3) c = Relu(third)
+            pooled = GlobalAveragePool(c) flat = Flatten(pooled) scores = Gemm<transB=1>(flat, w4)
+        }}"""
+    )
+    onnx.save(model, folder / "net.onnx")
+    options = ("--budget", "80%", "--target", "onnxruntime", "--target-options", "threads=1")
+    done = prunec("compile", "net.onnx", *options, "--data", "data.npz", "-o", "out", cwd=folder)
+    assert done.code in (0, 4, 7), done.stderr
+    pruned = onnx.load(folder / "out" / "model.onnx")
+    assert [node.op_type for node in pruned.graph.node].count("If") == 1
+    sizes = {item.name: list(item.dims) for item in pruned.graph.initializer}
+    assert sizes["w2"][0] == 16
+    assert sizes["w1"][0] < 24 or sizes["w3"][0] < 32
 
 
 def test_json_is_alone_on_stdout_and_what_the_bundle_holds(folder):

@@ -61,3 +61,20 @@ def test_what_visiting_changes_is_what_later_nodes_read(model, feeds):
 def test_a_tensor_that_nothing_reads_is_not_kept(feeds):
     model = graph("net (float[N,3,6,6] x) => (float[N,3,6,6] y) { unread = Neg(x) y = Relu(x) }")
     assert_close(run_layerwise(model, feeds)["y"], expected(model, feeds))
+
+
+def test_what_a_subgraph_captures_is_there_when_its_node_runs():
+    model = graph(
+        """net (float[N,3] x, bool c) => (float[N,3] y) <float[3] w = {1, 2, 3}> {
+            a = Relu(x)
+            b = Neg(a)
+            d = If(c) <
+                then_branch = one () => (float[N,3] t) { t = Mul(a, w) },
+                else_branch = other () => (float[N,3] e) { e = Neg(a) }
+            >
+            y = Add(b, d)
+        }"""
+    )
+    feeds = [{"x": np.float32([[1, -2, 3]]), "c": np.array(value)} for value in (True, False)]
+    assert_close(run_layerwise(model, feeds)["y"], expected(model, feeds))
+    assert_close(run_between(model, feeds, {"d", "y"}, lambda *_: None)["y"], expected(model, feeds))

@@ -38,7 +38,7 @@ def test_random_networks_pruned_at_random_equal_masked(model: onnx.ModelProto, r
 def test_what_statistics_tie_is_cut_where_that_is_allowed(model: onnx.ModelProto, ratio: float, seed: int) -> None:
     strict, lenient = analysed(model), analysed(model, allow_inexact=True)
     inexact = [group.name for group in lenient.prunable_groups if group.inexact]
-    assert inexact == [g.name for g in strict.groups if g.reason and g.reason.inexact and g.width > 1]
+    assert {*inexact} <= {group.name for group in strict.groups if group.reason and group.reason.inexact}
     if not inexact:
         return
     pruned = prune(model, random_removal(lenient, ratio, seed), allow_inexact=True)

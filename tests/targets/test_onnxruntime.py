@@ -206,6 +206,25 @@ def test_layout_changes_are_kernels_without_nodes_that_name_the_tensor_they_move
     }
 
 
+def test_a_node_that_carries_a_graph_is_one_kernel_with_the_time_of_what_runs_inside(tmp_path):
+    model = parser.parse_model(
+        HEADER
+        + """net (float[1,4,8,8] x) => (float[1,4,8,8] y) <float zero = {0}> {
+            m = ReduceMean<keepdims=0>(x)
+            flag = Greater(m, zero)
+            d = If(flag) <
+                then_branch = one () => (float[1,4,8,8] t) { a = Exp(x) b = Sin(a) t = Neg(b) },
+                else_branch = other () => (float[1,4,8,8] e) { e = Neg(x) }
+            >
+            y = Sigmoid(d)
+        }"""
+    )
+    feeds = {"x": np.ones((1, 4, 8, 8), np.float32)}
+    layers = TARGET.profile(model, TARGET.build(model, tmp_path), feeds, 5)
+    assert [layer.op_type for layer in layers] == ["ReduceMean", "Greater", "If", "Sigmoid"]
+    assert {len(layer.samples_ms) for layer in layers} == {5}
+
+
 def test_a_profile_leaves_no_file(model, feeds, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     TARGET.profile(model, TARGET.build(model, tmp_path / "engines"), feeds, 1)

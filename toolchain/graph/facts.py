@@ -127,6 +127,10 @@ class FactWalk:
         self.facts.update((name, Fact(data_type, shape, tensor)) for name, tensor in inside.items())
         self._evaluated.update(inside)
 
+    def assume(self, facts: Mapping[str, Fact]) -> None:
+        """Record facts that a caller knows from elsewhere."""
+        self.facts.update(facts)
+
     def visit(self, node: onnx.NodeProto) -> None:
         """Derive the facts of the node's outputs from those of its inputs."""
         self._visit(node, tuple(node.input), tuple(node.output))

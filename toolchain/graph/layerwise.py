@@ -15,7 +15,7 @@ import numpy.typing as npt
 import onnx
 
 from toolchain.graph.facts import Fact
-from toolchain.graph.index import GraphIndex
+from toolchain.graph.index import GraphIndex, captured_names, has_subgraphs
 from toolchain.targets.onnxruntime import ReferenceSession
 
 Array = npt.NDArray[Any]
@@ -50,12 +50,12 @@ def run_between(
 def samples_within(index: GraphIndex, facts: Mapping[str, Fact], limit_bytes: int) -> int:
     """Return how many samples a layerwise run can hold within a limit, the widest cut of the graph counted."""
     sizes = {name: 4 * prod(fact.shape or (0,)) for name, fact in facts.items() if name not in index.constants}
-    last = {name: number for number, node in enumerate(index.nodes) for name in node.input if name}
+    last = {name: number for number, node in enumerate(index.nodes) for name in _read([node])}
     alive, widest = sum(sizes.get(item.name, 0) for item in index.inputs), 1
     for number, node in enumerate(index.nodes):
         alive += sum(sizes.get(name, 0) for name in node.output)
         widest = max(widest, alive)
-        alive -= sum(sizes.get(name, 0) for name in set(node.input) if last.get(name) == number)
+        alive -= sum(sizes.get(name, 0) for name in _read([node]) if last[name] == number)
     shape = facts[index.inputs[0].name].shape or (1,)
     return max(1, limit_bytes * max(shape[0], 1) // widest)
 
@@ -68,21 +68,30 @@ def _run(
     visit: Visit | None = None,
     prepare: Prepare | None = None,
 ) -> dict[str, Batches]:
-    readers = Counter(name for node in index.nodes for name in node.input if name)
+    readers = Counter(name for stage in stages for name in _read(stage))
     readers.update(item.name for item in index.outputs)
     values: dict[str, Batches] = {item.name: [batch[item.name] for batch in feeds] for item in index.inputs}
     for stage in stages:
         if prepare:
             prepare(stage[0], values)
-        readers.subtract(name for node in stage for name in node.input if name)
+        readers.subtract(_read(stage))
         wanted = [name for node in stage for name in node.output if name and readers[name]]
         results = _run_stage(index, stage, wanted, values, optimise=prepare is not None) if wanted else {}
         if visit and stage[-1].output[0] in results:
             results[stage[-1].output[0]] = visit(stage[-1], results[stage[-1].output[0]])
         values.update(results)
-        for name in {name for node in stage for name in node.input if not readers[name]}:
+        for name in (name for name in _read(stage) if not readers[name]):
             values.pop(name, None)
     return {item.name: values[item.name] for item in index.outputs}
+
+
+def _read(stage: Stage) -> list[str]:
+    """Return what some nodes read, each name once; what their subgraphs capture is read too."""
+    names: dict[str, None] = {}
+    for node in stage:
+        names.update(dict.fromkeys(name for name in node.input if name))
+        names.update(dict.fromkeys(sorted(captured_names(node)) if has_subgraphs(node) else ()))
+    return list(names)
 
 
 def _stages(index: GraphIndex, stops: Collection[str]) -> Iterator[Stage]:
@@ -99,7 +108,7 @@ def _stages(index: GraphIndex, stops: Collection[str]) -> Iterator[Stage]:
 def _run_stage(
     index: GraphIndex, stage: Stage, wanted: Sequence[str], values: Mapping[str, Batches], *, optimise: bool
 ) -> dict[str, Batches]:
-    reads = list(dict.fromkeys(name for node in stage for name in node.input))
+    reads = _read(stage)
     live = {name: values[name] for name in reads if name in values}
     constants = [index.constants[name] for name in reads if name in index.constants]
     model = _stage_model(index.model, stage, {name: batches[0] for name, batches in live.items()}, wanted, constants)

@@ -117,6 +117,8 @@ class _Surgeon:
             if rule and self._is_touched(original):
                 rule.refresh(view, self)
             self._append(self._node)
+            if number in self._analysis.index.captures:
+                self._carry_over(number)
             self._check(original)
         self._model.graph.node.extend(self._nodes)
         if self._branches.any:
@@ -240,6 +242,13 @@ class _Surgeon:
         self._walk.visit(node)
         self._nodes.append(node)
 
+    def _carry_over(self, number: int) -> None:
+        """Take what a node with subgraphs makes to be what it was, where nothing that it reads has changed."""
+        index, before, now = self._analysis.index, self._analysis.facts, self._walk.facts
+        read = {*index.node_inputs[number], *index.captures[number]} & before.keys()
+        if all(name in now and _same(before[name], now[name]) for name in read):
+            self._walk.assume({name: before[name] for name in index.node_outputs[number] if name})
+
     def _constant(self, values: Array, what: str = "sizes") -> str:
         consumer = self._node.name or self._node.output[0]
         tensor = numpy_helper.from_array(values, self._unused(f"{consumer}.{what}"))
@@ -279,6 +288,10 @@ class _Surgeon:
                 raise ModelError(
                     f"{describe(original)}: after removal its output '{name}' would be {now}, not {wanted}"
                 )
+
+
+def _same(before: Fact, now: Fact) -> bool:
+    return before.shape == now.shape and _same_value(before, now)
 
 
 def _same_value(before: Fact | None, now: Fact | None) -> bool:

@@ -10,11 +10,12 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 
-from toolchain.graph.index import GraphIndex
+from toolchain.graph.index import CONTROL_FLOW, GraphIndex
 from toolchain.targets.layer_time import LayerTime, first_outputs, names_to_nodes, share_nodes
 
 KernelSamples = Mapping[int, Sequence[float]]
@@ -62,12 +63,24 @@ def layer_times(
 
 
 def read_profile(profile: Path) -> KernelSamples:
-    """Return the durations of each kernel but for the runs that settle."""
+    """Return the durations of each kernel of the main graph but for the runs that settle.
+
+    Kernels of a subgraph have numbers of their own, and run while the node that carries it does: it has their time.
+    """
+    kernels = [event for event in json.loads(profile.read_text()) if _is_kernel(event)]
     found: dict[int, list[float]] = defaultdict(list)
-    for event in json.loads(profile.read_text()):
-        if event["cat"] == "Node" and event["name"].endswith("_kernel_time"):
-            found[int(event["args"]["node_index"])].append(event["dur"] / 1e3)
+    busy_until = 0
+    for event in sorted(kernels, key=lambda event: (event["ts"], -event["dur"])):
+        if event["ts"] < busy_until:
+            continue
+        if event["args"]["op_name"] in CONTROL_FLOW:
+            busy_until = event["ts"] + event["dur"]
+        found[int(event["args"]["node_index"])].append(event["dur"] / 1e3)
     return {number: samples[SETTLE_RUNS:] for number, samples in found.items()}
+
+
+def _is_kernel(event: Mapping[str, Any]) -> bool:
+    return bool(event["cat"] == "Node" and event["name"].endswith("_kernel_time"))
 
 
 def _claims(kernel: onnx.NodeProto, known: Mapping[str, int]) -> list[int]:
