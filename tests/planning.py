@@ -80,9 +80,9 @@ def problem_of(
             scores[removal.group][list(removal.positions)] = -np.inf
         return scores
 
-    def divergence(plan: Plan, repaired_at: Plan | None = None) -> float:
+    def divergence(plan: Plan, repaired_at: Plan | None = None, *, temperature: float = 1.0) -> float:
         """Lose what goes: nothing is repaired."""
-        del repaired_at
+        del repaired_at, temperature
         gone = (importance[item.group][list(item.positions)].sum() for item in plan.removals)
         return float(sum(gone))
 

@@ -14,6 +14,19 @@ def test_class_scores_diverge_by_their_kl_in_nats():
     assert divergence({"y": SCORES}, {"y": OTHERS}) == pytest.approx(expected, rel=1e-9)
 
 
+def test_a_temperature_softens_both_and_scales_the_result():
+    expected = 16 * np.mean(entropy(softmax(SCORES / 4, 1), softmax(OTHERS / 4, 1), axis=1))
+    assert divergence({"y": SCORES}, {"y": OTHERS}, 4) == pytest.approx(expected, rel=1e-9)
+    p, q = softmax(SCORES, 1), softmax(OTHERS, 1)
+    assert divergence({"y": p}, {"y": q}, 4) == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_network_that_is_sure_of_its_answers_diverges_where_it_is_softened():
+    sure = 30 * np.eye(4)[[0, 1, 2, 3, 0, 1]]
+    there = {"y": sure}, {"y": sure + SCORES}
+    assert divergence(*there, 4) > 1e4 * divergence(*there)
+
+
 def test_probabilities_are_taken_as_they_are():
     p, q = softmax(SCORES, 1), softmax(OTHERS, 1)
     assert divergence({"y": p}, {"y": q}) == pytest.approx(np.mean(entropy(p, q, axis=1)), rel=1e-9)

@@ -41,7 +41,8 @@ def test_measured_losses_overrule_the_criterion():
     by_criterion = widths_of(problem, Joint(probes=0).search(problem).best)
     assert by_criterion["body"] == 32
 
-    def divergence(plan):
+    def divergence(plan, *, temperature):
+        assert temperature > 1  # sure answers tell little
         gone = {item.group: len(item.positions) for item in plan.removals}
         return 100.0 * gone.get("stem", 0) + gone.get("body", 0)
 
@@ -53,7 +54,8 @@ def test_measured_losses_overrule_the_criterion():
 def test_no_more_losses_are_measured_than_allowed():
     problem, plans = problem_of(ratio=0.5), []
 
-    def divergence(plan):
+    def divergence(plan, *, temperature):
+        del temperature
         plans.append(plan)
         return float(plan.removed_count)
 
@@ -189,7 +191,8 @@ def test_the_choice_that_diverges_least_is_built_not_the_one_of_least_predicted_
     plain = problem_of(ratio=0.5, multiple=4)
     exact = Joint(probes=0, judged=False, regrow=False).search(plain).best.plan
 
-    def divergence(plan):
+    def divergence(plan, *, temperature):
+        del temperature
         return 1.0 if plan == exact else 0.5
 
     problem = replace(plain, divergence=divergence, trials=[])

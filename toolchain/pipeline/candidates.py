@@ -34,7 +34,7 @@ class Candidates:
     score_model: ScoreModel
     _last: dict[Plan, onnx.ModelProto] = field(default_factory=dict)
     _last_analysis: dict[Plan, Analysis] = field(default_factory=dict)
-    _divergences: dict[tuple[Plan, Plan], float] = field(default_factory=dict)
+    _divergences: dict[tuple[Plan, Plan, float], float] = field(default_factory=dict)
 
     def repaired(self, plan: Plan) -> onnx.ModelProto:
         """Cut, then repair."""
@@ -48,19 +48,20 @@ class Candidates:
             self._last[plan] = model
         return self._last[plan]
 
-    def divergence(self, plan: Plan, repaired_at: Plan | None = None) -> float:
+    def divergence(self, plan: Plan, repaired_at: Plan | None = None, *, temperature: float = 1.0) -> float:
         """Return how far the network's outputs are from the original's on held-out samples.
 
         It is repaired as cut by `repaired_at`, which removes nothing that `plan` does not; the rest is only cut. By
         default the whole plan is repaired.
         """
         start = plan if repaired_at is None else repaired_at
-        if (plan, start) not in self._divergences:
+        key = (plan, start, temperature)
+        if key not in self._divergences:
             model = self.repaired(plan) if start == plan else self._cut_further(start, plan)
             session = ReferenceSession(model, optimise=True)
-            values = [divergence(expected, session.run(feeds)) for feeds, expected in self._references]
-            self._divergences[plan, start] = float(np.mean(values))
-        return self._divergences[plan, start]
+            pairs = ((expected, session.run(feeds)) for feeds, expected in self._references)
+            self._divergences[key] = float(np.mean([divergence(*pair, temperature) for pair in pairs]))
+        return self._divergences[key]
 
     def score(self, criterion: str, plan: Plan) -> Scores:
         """Score the units that are left in the repaired network; those that are gone score -inf."""

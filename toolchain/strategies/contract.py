@@ -56,10 +56,10 @@ class Trial:
 class Divergence(Protocol):
     """How far a network's outputs are from the original's on held-out samples.
 
-    KL divergence in nats for class scores, relative squared error otherwise.
+    KL divergence in nats for class scores, at a temperature; relative squared error otherwise.
     """
 
-    def __call__(self, plan: Plan, repaired_at: Plan | None = None) -> float:
+    def __call__(self, plan: Plan, repaired_at: Plan | None = None, *, temperature: float = 1.0) -> float:
         """Return it for the network repaired as cut by `repaired_at`, the rest of `plan` only cut.
 
         `repaired_at` removes nothing that `plan` does not; by default it is the whole plan.

@@ -1,7 +1,8 @@
 """`joint`: all widths at once, exactly, by measured losses and latencies; then the engine corrects the table.
 
 1. Candidates: the target's steps, and 0 where a branch can go.
-2. A loss for every candidate: the criterion's, scaled by divergences measured on the repaired network (`losses.py`).
+2. A loss for every candidate: the criterion's, scaled by softened divergences measured on the repaired network
+   (`losses.py`).
 3. A latency for every pair of widths that a fused block reads and writes (`instance.py`).
 4. The widths of least loss within the budget, by integer programming, to a stated gap (`milp.py`). Losses do not quite
    add up, so two more choices, by the criterion's own losses and step by step (`descent.py`), stand beside it: the
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -40,6 +42,10 @@ Vector = npt.NDArray[np.float64]
 
 AGREED = 1e-6
 """How far over a limit, as a share of the original's, a solution may be when all its widths are looked at together."""
+
+TEMPERATURE = 4.0
+"""Softens the outputs that candidates are judged by: with 192 samples of ResNet-56 at 80 % of its latency the standard
+error of a divergence is 17 % of it; at a temperature of 1 it is 65 %."""
 
 MOST_SHIFTS = 4
 """How often the programme is solved again with lower limits because a solution is over."""
@@ -80,6 +86,8 @@ class Joint(Strategy):
         candidates = candidate_widths(self, problem)
         if all(len(widths) == 1 for widths in candidates.values()):
             return Found(None, (), False)
+        if problem.divergence:
+            problem = replace(problem, divergence=partial(problem.divergence, temperature=TEMPERATURE))
         search = _Search(self, problem, candidates)
         for number in range(1, self.rounds + 1):
             search.learn_losses(problem.ratio ** (number / self.rounds))

@@ -153,7 +153,7 @@ class Null(Target):
         tensors = [name for name in (*node.input, *node.output) if name]
         if unknown := [name for name in tensors if name not in shapes]:
             what = f"{node.op_type} '{node.name}': the shape of tensor '{unknown[0]}' is not known"
-            raise ModelError(what, hint="fix the sizes of the inputs with --input-shapes")
+            raise ModelError(what, hint="fix its size with --input-shapes, or take a target that measures")
         moved = _FLOAT_BYTES * sum(math.prod(shapes[name]) for name in tensors)
         product = _PRODUCTS[node.op_type](node, shapes)
         return LAUNCH_US + max(self._compute_us(product), moved / BYTES_PER_US)
