@@ -44,8 +44,8 @@ AGREED = 1e-6
 """How far over a limit, as a share of the original's, a solution may be when all its widths are looked at together."""
 
 TEMPERATURE = 4.0
-"""Softens the outputs that candidates are judged by: with 192 samples of ResNet-56 at 80 % of its latency the standard
-error of a divergence is 17 % of it; at a temperature of 1 it is 65 %."""
+"""Softens the outputs that candidates are judged by. The standard error of a divergence over 192 samples, on networks
+near ResNet-56, is 15 % of it; at a temperature of 1 it is 50 % (`tests/bench/judging.py`)."""
 
 MOST_SHIFTS = 4
 """How often the programme is solved again with lower limits because a solution is over."""
