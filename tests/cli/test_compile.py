@@ -51,9 +51,9 @@ def test_a_network_with_control_flow_is_pruned_around_it(folder):
         }}"""
     )
     onnx.save(model, folder / "net.onnx")
-    options = ("--budget", "80%", "--target", "onnxruntime", "--target-options", "threads=1")
+    options = ("--budget", "80%", "--target", "null", "--target-options", TINY)
     done = prunec("compile", "net.onnx", *options, "--data", "data.npz", "-o", "out", cwd=folder)
-    assert done.code in (0, 4, 7), done.stderr
+    assert done.code == 0, done.stderr
     pruned = onnx.load(folder / "out" / "model.onnx")
     assert [node.op_type for node in pruned.graph.node].count("If") == 1
     sizes = {item.name: list(item.dims) for item in pruned.graph.initializer}
