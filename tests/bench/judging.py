@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
+import onnx
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
@@ -24,6 +24,7 @@ from trained import CALIBRATION_IMAGES, CIFAR, trained
 
 from toolchain.data.divergence import divergence
 from toolchain.data.preprocess import Preprocess
+from toolchain.targets.onnxruntime import ReferenceSession
 
 RESULTS = Path(__file__).parent / "results" / "judging.json"
 TEMPERATURES = (1.0, 2.0, 4.0, 8.0)
@@ -73,11 +74,9 @@ def _batches(training: Path) -> list[npt.NDArray[np.float32]]:
 
 
 def _scores(model: Path, batches: Sequence[npt.NDArray[np.float32]]) -> list[npt.NDArray[np.float32]]:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(model), options)
-    name = session.get_inputs()[0].name
-    return [session.run(None, {name: batch})[0] for batch in batches]
+    loaded = onnx.load(model)
+    session = ReferenceSession(loaded, optimise=True)
+    return [session.run({loaded.graph.input[0].name: batch})[loaded.graph.output[0].name] for batch in batches]
 
 
 def _sureness(

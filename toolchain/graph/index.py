@@ -161,6 +161,10 @@ class GraphIndex:
         holders = (i for i in candidates if has_subgraphs(self.nodes[i]))
         return {i: frozenset(captured_names(self.nodes[i])) for i in holders}
 
+    def names_read(self, number: int) -> tuple[str, ...]:
+        """Return what a node reads, what its subgraphs capture included; a name may stand there twice."""
+        return (*filter(None, self.node_inputs[number]), *sorted(self.captures.get(number, ())))
+
     def array(self, name: str) -> npt.NDArray[np.generic]:
         """Return the value of an initialiser; do not write to it."""
         if name not in self._arrays:

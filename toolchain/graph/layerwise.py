@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import chain
 from math import prod
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy.typing as npt
 import onnx
 
 from toolchain.graph.facts import Fact
-from toolchain.graph.index import GraphIndex, captured_names, has_subgraphs
+from toolchain.graph.index import GraphIndex
 from toolchain.targets.onnxruntime import ReferenceSession
 
 Array = npt.NDArray[Any]
@@ -24,7 +25,8 @@ Visit = Callable[[onnx.NodeProto, Batches], Batches]
 """Called with a node and its first output in every batch; returns what the nodes after it shall see."""
 Prepare = Callable[[onnx.NodeProto, Mapping[str, Batches]], None]
 """Called before a stop or the first node runs, with all tensors that are still to be read; may change parameters."""
-Stage = Sequence[onnx.NodeProto]
+Stage = Sequence[int]
+"""The numbers of nodes that follow one another."""
 
 
 def run_layerwise(
@@ -32,7 +34,7 @@ def run_layerwise(
 ) -> dict[str, Batches]:
     """Run every node on all batches in turn and return the graph's outputs."""
     index = GraphIndex(model)
-    return _run(index, [[node] for node in index.nodes], feeds, visit=visit)
+    return _run(index, [[number] for number in range(len(index.nodes))], feeds, visit=visit)
 
 
 def run_between(
@@ -50,12 +52,13 @@ def run_between(
 def samples_within(index: GraphIndex, facts: Mapping[str, Fact], limit_bytes: int) -> int:
     """Return how many samples a layerwise run can hold within a limit, the widest cut of the graph counted."""
     sizes = {name: 4 * prod(fact.shape or (0,)) for name, fact in facts.items() if name not in index.constants}
-    last = {name: number for number, node in enumerate(index.nodes) for name in _read([node])}
+    reads = [_read(index, [number]) for number in range(len(index.nodes))]
+    last = {name: number for number, names in enumerate(reads) for name in names}
     alive, widest = sum(sizes.get(item.name, 0) for item in index.inputs), 1
     for number, node in enumerate(index.nodes):
         alive += sum(sizes.get(name, 0) for name in node.output)
         widest = max(widest, alive)
-        alive -= sum(sizes.get(name, 0) for name in _read([node]) if last[name] == number)
+        alive -= sum(sizes.get(name, 0) for name in reads[number] if last[name] == number)
     shape = facts[index.inputs[0].name].shape or (1,)
     return max(1, limit_bytes * max(shape[0], 1) // widest)
 
@@ -68,39 +71,37 @@ def _run(
     visit: Visit | None = None,
     prepare: Prepare | None = None,
 ) -> dict[str, Batches]:
-    readers = Counter(name for stage in stages for name in _read(stage))
+    reads = [_read(index, stage) for stage in stages]
+    readers = Counter(chain.from_iterable(reads))
     readers.update(item.name for item in index.outputs)
     values: dict[str, Batches] = {item.name: [batch[item.name] for batch in feeds] for item in index.inputs}
-    for stage in stages:
+    for stage, read in zip(stages, reads, strict=True):
+        first, last = index.nodes[stage[0]], index.nodes[stage[-1]]
         if prepare:
-            prepare(stage[0], values)
-        readers.subtract(_read(stage))
-        wanted = [name for node in stage for name in node.output if name and readers[name]]
+            prepare(first, values)
+        readers.subtract(read)
+        wanted = [name for number in stage for name in index.node_outputs[number] if name and readers[name]]
         results = _run_stage(index, stage, wanted, values, optimise=prepare is not None) if wanted else {}
-        if visit and stage[-1].output[0] in results:
-            results[stage[-1].output[0]] = visit(stage[-1], results[stage[-1].output[0]])
+        if visit and last.output[0] in results:
+            results[last.output[0]] = visit(last, results[last.output[0]])
         values.update(results)
-        for name in (name for name in _read(stage) if not readers[name]):
+        for name in (name for name in read if not readers[name]):
             values.pop(name, None)
     return {item.name: values[item.name] for item in index.outputs}
 
 
-def _read(stage: Stage) -> list[str]:
-    """Return what some nodes read, each name once; what their subgraphs capture is read too."""
-    names: dict[str, None] = {}
-    for node in stage:
-        names.update(dict.fromkeys(name for name in node.input if name))
-        names.update(dict.fromkeys(sorted(captured_names(node)) if has_subgraphs(node) else ()))
-    return list(names)
+def _read(index: GraphIndex, stage: Stage) -> list[str]:
+    """Return what some nodes read, each name once."""
+    return list(dict.fromkeys(chain.from_iterable(index.names_read(number) for number in stage)))
 
 
 def _stages(index: GraphIndex, stops: Collection[str]) -> Iterator[Stage]:
-    stage: list[onnx.NodeProto] = []
-    for node in index.nodes:
-        if stage and node.output[0] in stops:
+    stage: list[int] = []
+    for number, made in enumerate(index.node_outputs):
+        if stage and made[0] in stops:
             yield stage
             stage = []
-        stage.append(node)
+        stage.append(number)
     if stage:
         yield stage
 
@@ -108,10 +109,11 @@ def _stages(index: GraphIndex, stops: Collection[str]) -> Iterator[Stage]:
 def _run_stage(
     index: GraphIndex, stage: Stage, wanted: Sequence[str], values: Mapping[str, Batches], *, optimise: bool
 ) -> dict[str, Batches]:
-    reads = _read(stage)
+    reads = _read(index, stage)
     live = {name: values[name] for name in reads if name in values}
     constants = [index.constants[name] for name in reads if name in index.constants]
-    model = _stage_model(index.model, stage, {name: batches[0] for name, batches in live.items()}, wanted, constants)
+    nodes = [index.nodes[number] for number in stage]
+    model = _stage_model(index.model, nodes, {name: batches[0] for name, batches in live.items()}, wanted, constants)
     session = ReferenceSession(model, optimise=optimise)
     batches = len(next(iter(values.values())))
     results = [session.run({name: live[name][number] for name in live}) for number in range(batches)]
@@ -120,7 +122,7 @@ def _run_stage(
 
 def _stage_model(
     whole: onnx.ModelProto,
-    stage: Stage,
+    nodes: Sequence[onnx.NodeProto],
     samples: Mapping[str, Array],
     wanted: Sequence[str],
     constants: Sequence[onnx.TensorProto],
@@ -130,5 +132,5 @@ def _stage_model(
         for name, value in samples.items()
     ]
     outputs = [onnx.ValueInfoProto(name=name) for name in wanted]
-    graph = onnx.helper.make_graph(stage, "stage", inputs, outputs, constants)
+    graph = onnx.helper.make_graph(nodes, "stage", inputs, outputs, constants)
     return onnx.helper.make_model(graph, opset_imports=list(whole.opset_import), ir_version=whole.ir_version)

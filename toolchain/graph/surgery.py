@@ -245,7 +245,7 @@ class _Surgeon:
     def _carry_over(self, number: int) -> None:
         """Take what a node with subgraphs makes to be what it was, where nothing that it reads has changed."""
         index, before, now = self._analysis.index, self._analysis.facts, self._walk.facts
-        read = {*index.node_inputs[number], *index.captures[number]} & before.keys()
+        read = before.keys() & index.names_read(number)
         if all(name in now and _same(before[name], now[name]) for name in read):
             self._walk.assume({name: before[name] for name in index.node_outputs[number] if name})
 
