@@ -228,3 +228,23 @@ def test_what_a_model_says_of_itself_is_kept() -> None:
     assert (pruned.doc_string, pruned.domain, pruned.model_version) == ("a network", "org.example", 7)
     assert pruned.graph.doc_string == "its graph"
     assert [item.value for item in pruned.metadata_props] == ["cat,dog"]
+
+
+def test_shapes_behind_a_loop_that_only_the_whole_graph_tells_are_taken_as_they_were() -> None:
+    model = graph("""t (float[N, 3, 4, 4] x) => (float[N, 2, 4, 4] y, float[N, M] z) <
+        float[8, 3, 1, 1] w, float[2, 8, 1, 1] v, int64 turns = {2}, bool go = {1}, int64 zero = {0},
+        int64[1] axis = {0}, int64[1] rest = {-1}> {
+        a = Conv (x, w)
+        y = Conv (a, v)
+        l = Loop (turns, go, x) <body = body (int64 i, bool on, float[] carried) => (bool again, float[] twice) {
+            twice = Add (carried, x)
+            again = Identity (on)
+        }>
+        s = Shape (l)
+        n = Gather <axis = 0> (s, zero)
+        nu = Unsqueeze (n, axis)
+        t = Concat <axis = 0> (nu, rest)
+        z = Reshape (l, t)
+    }""")
+    pruned = assert_pruned_equals_masked(model, 0.5)
+    assert next(item.dims[0] for item in pruned.model.graph.initializer if item.name == "w") == 4

@@ -117,8 +117,7 @@ class _Surgeon:
             if rule and self._is_touched(original):
                 rule.refresh(view, self)
             self._append(self._node)
-            if number in self._analysis.index.captures:
-                self._carry_over(number)
+            self._carry_over(number)
             self._check(original)
         self._model.graph.node.extend(self._nodes)
         if self._branches.any:
@@ -243,11 +242,17 @@ class _Surgeon:
         self._nodes.append(node)
 
     def _carry_over(self, number: int) -> None:
-        """Take what a node with subgraphs makes to be what it was, where nothing that it reads has changed."""
+        """Where a node's shapes were known from the whole graph and are not from it alone, take them as they were.
+
+        Subgraphs, and what follows them, are inferred with the whole; valid where nothing that the node reads changed.
+        """
         index, before, now = self._analysis.index, self._analysis.facts, self._walk.facts
+        made = [name for name in index.node_outputs[number] if name]
+        if all(before[name].shape is None or now[name].shape is not None for name in made):
+            return
         read = before.keys() & index.names_read(number)
         if all(name in now and _same(before[name], now[name]) for name in read):
-            self._walk.assume({name: before[name] for name in index.node_outputs[number] if name})
+            self._walk.assume({name: before[name] for name in made})
 
     def _constant(self, values: Array, what: str = "sizes") -> str:
         consumer = self._node.name or self._node.output[0]
