@@ -6,13 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from emitted import EMITTERS
-from oracle import execute, prune
+from oracle import execute, graph, prune
 from small import network, parameters
 
 from toolchain.emit.finetune.files import TRAINING_FILES, write_training_files
@@ -46,6 +47,32 @@ def bundle_of(folder, *, batchnorm=True):
     x = np.random.default_rng(0).standard_normal((400, 3, 8, 8)).astype(np.float32)
     write_training_files(folder, pruned, original, EMITTERS, batchnorm=batchnorm, seen={"x": x[:64]})
     np.savez(folder / "data.npz", x=x, y=execute(original, {"x": x})["scores"].argmax(1))
+    return folder
+
+
+def detector_in(folder):
+    """Write a pruned detector whose graph holds a batch of 1, and images without labels."""
+    original = normalise(
+        graph("""net (float[1,3,8,8] x) => (float[1,64,3] y) <
+            float[16,3,3,3] stem_weight, float[16] stem_bias, float[2,16,1,1] box, float[2] place,
+            float[1,16,1,1] score, float[1] often, float hundred = {100}, int64[3] rows = {1, 3, 64}> {
+        stem = Conv<pads=[1,1,1,1]>(x, stem_weight, stem_bias)
+        stem_out = Relu(stem)
+        boxes = Conv(stem_out, box, place)
+        pixels = Mul(boxes, hundred)
+        scores = Conv(stem_out, score, often)
+        both = Concat<axis=1>(pixels, scores)
+        flat = Reshape(both, rows)
+        y = Transpose<perm=[0,2,1]>(flat)
+    }""")
+    )
+    pruned = prune(original, {"stem": range(6)}).model
+    folder.mkdir(exist_ok=True)
+    onnx.save(original, folder / "original.onnx")
+    onnx.save(pruned, folder / "model.onnx")
+    x = np.random.default_rng(0).standard_normal((100, 3, 8, 8)).astype(np.float32)
+    write_training_files(folder, pruned, original, EMITTERS, batchnorm=False, seen={"x": x})
+    np.savez(folder / "data.npz", x=x)
     return folder
 
 
@@ -113,9 +140,26 @@ def test_a_killed_run_continues_to_the_same_weights(trained, tmp_path):
         np.testing.assert_allclose(state_of(folder)[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
 
 
+def test_a_detector_of_one_image_at_a_time_learns_every_feature(tmp_path):
+    """What most exported detectors are: a batch of 1 in their Reshapes, boxes in pixels beside scores."""
+    folder = detector_in(tmp_path)
+    done = script(folder, "--data", "data.npz", "--epochs", "6", "--lr", "0.05", "--ema", "0.5", "--device", "cpu")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("90 samples train, 10 judge: original 100.00 %, start ")
+    original, pruned, tuned = (
+        onnx.load(folder / name) for name in ("original.onnx", "model.onnx", "model.finetuned.onnx")
+    )
+    with np.load(folder / "data.npz") as data:
+        feeds = [{"x": image[None]} for image in data["x"][:20]]
+    wanted, before, after = ([execute(model, one)["y"] for one in feeds] for model in (original, pruned, tuned))
+    start, end = (np.mean(np.square(np.subtract(found, wanted)), axis=(0, 1, 2)) for found in (before, after))
+    assert (end < 0.5 * start).all(), "boxes and scores alike"
+
+
 @pytest.mark.slow
-def test_two_processes_learn_what_one_does(tmp_path):
-    one, two = (bundle_of(tmp_path / name, batchnorm=False) for name in ("one", "two"))
+@pytest.mark.parametrize("make", [partial(bundle_of, batchnorm=False), detector_in], ids=["classifier", "detector"])
+def test_two_processes_learn_what_one_does(make, tmp_path):
+    one, two = (make(tmp_path / name) for name in ("one", "two"))
     assert script(one, "--data", "data.npz", *QUICK).returncode == 0
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "finetune.py"]
     command += ["--data", "data.npz", *QUICK]

@@ -172,19 +172,46 @@ def test_a_batchnorm_whose_statistics_are_computed_keeps_them(tmp_path, scripts,
     assert [name for name, module in network.named_modules() if name and not module.training] == ["bn1"]
 
 
-def test_a_network_whose_graph_fixes_the_batch_is_refused(tmp_path, scripts, monkeypatch):
-    text = """net (float[1,3,2,2] x) => (float[1,4] y) <int64[2] s = {1, 12}, float[12,4] w> {
-        f = Reshape(x, s)
-        y = MatMul(f, w)
-    }"""
-    network, recipe, _ = opened(graph(text), tmp_path, scripts, monkeypatch)
-    with pytest.raises(scripts[1].Stop, match="the network takes 1 samples at once, no other number"):
-        scripts[0].check_batching(network, [torch.rand(4, 3, 2, 2)], recipe)
+FIXED = """net (float[{batch},3,2,2] x) => (float[{batch},4] y) <int64[2] s = {{{shape}}}, float[12,4] w> {{
+    f = Reshape(x, s)
+    y = MatMul(f, w)
+}}"""
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_network_whose_graph_fixes_the_batch_is_run_in_pieces(batch, tmp_path, scripts, monkeypatch):
+    model = graph(FIXED.format(batch=batch, shape=f"{batch}, 12"))
+    network, recipe, _ = opened(model, tmp_path, scripts, monkeypatch)
+    inputs = torch.rand(5, 3, 2, 2)
+    assert scripts[0].batch_of(network, [inputs], recipe) == batch
+    (found,) = scripts[0].outputs_of(network, [inputs], recipe, batch)
+    torch.testing.assert_close(found, inputs.flatten(1) @ torch.tensor(parameters(model)["w"]))
 
 
 def test_a_batch_that_is_stated_but_not_needed_does_not_matter(tmp_path, scripts, monkeypatch):
     network_of_one, recipe, _ = opened(network(batch=1), tmp_path, scripts, monkeypatch)
-    scripts[0].check_batching(network_of_one, [torch.rand(4, 3, 8, 8)], recipe)
+    assert scripts[0].batch_of(network_of_one, [torch.rand(4, 3, 8, 8)], recipe) == 0
+
+
+def test_a_network_whose_samples_are_not_rows_is_refused(tmp_path, scripts, monkeypatch):
+    flat = """net (float[1,3,2,2] x) => (float[4] y) <int64[1] s = {12}, float[12,4] w> {
+        f = Reshape(x, s)
+        y = MatMul(f, w)
+    }"""
+    network, recipe, _ = opened(graph(flat), tmp_path, scripts, monkeypatch)
+    with pytest.raises(scripts[1].Stop, match="outputs for 1 samples are no rows of 1"):
+        scripts[0].batch_of(network, [torch.rand(4, 3, 2, 2)], recipe)
+
+
+def test_a_network_that_compares_its_samples_is_refused(tmp_path, scripts, monkeypatch):
+    compared = """net (float[N,6] x) => (float[N,5] y) <float[6,5] w, int64[1] zero = {0}> {
+        m = ReduceMean(x, zero)
+        d = Sub(x, m)
+        y = MatMul(d, w)
+    }"""
+    network, recipe, _ = opened(graph(compared), tmp_path, scripts, monkeypatch)
+    with pytest.raises(scripts[1].Stop, match="depends on the others beside it"):
+        scripts[0].batch_of(network, [torch.rand(4, 6)], recipe)
 
 
 def test_the_recipe_knows_probabilities_from_logits():

@@ -22,16 +22,16 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from finetune_data import Array, Recipe, Samples, Stop, augmented, open_samples, read_ahead
+from finetune_loss import errors_of, feature_weights, loss_of
 from finetune_network import (
+    batch_of,
     calibrate_batchnorms,
-    check_batching,
     freeze_the_rest,
     outputs_of,
     read_network,
@@ -42,7 +42,6 @@ from finetune_network import (
 from finetune_state import Checkpoint, Group, Training, optimizer_for, rate_at
 from torch import Tensor, nn
 from torch import distributed as dist
-from torch.nn import functional as F  # noqa: N812
 
 FOLDER = Path(__file__).resolve().parent
 WEIGHTS = "weights.safetensors"
@@ -50,6 +49,7 @@ RESULT, FIGURES, CHECKPOINT = "model.finetuned.onnx", "finetune.result.json", "f
 SECONDS_BETWEEN_LINES = 10.0
 CALIBRATION_BATCHES = 8
 CHECKED_SAMPLES = 4
+LEAST_FOR_STATISTICS = 8
 
 
 def options(recipe: Recipe) -> argparse.Namespace:
@@ -62,7 +62,7 @@ def options(recipe: Recipe) -> argparse.Namespace:
     add("--exclude", type=Path, help="a text file of sample numbers in --data that are not used at all")
     add("--preprocess", default=recipe["preprocess"], help='what is done to images ("%(default)s")')
     add("--epochs", type=int, default=10, help="(%(default)s)")
-    add("--batch-size", type=int, default=128, help="over all processes (%(default)s)")
+    add("--batch-size", type=int, default=0, help="over all processes (8 to 128, as there are samples)")
     add("--optimizer", choices=("sgd", "adamw"), default="sgd", help="(%(default)s)")
     add("--lr", type=float, default=0.0, help="the highest learning rate (sgd 0.01, adamw 0.001)")
     add("--weight-decay", type=float, default=1e-4, help="(%(default)s)")
@@ -72,7 +72,7 @@ def options(recipe: Recipe) -> argparse.Namespace:
     add("--temperature", type=float, default=4.0, help="softens what the original says of classes (%(default)s)")
     add("--label-weight", type=float, default=0.0, help="0: imitate the original, 1: labels alone (%(default)s)")
     add("--augment", action="store_true", help="flip images, and shift them by up to an eighth")
-    add("--batchnorm", choices=("train", "frozen"), default="train", help="frozen for small batches (%(default)s)")
+    add("--batchnorm", choices=("auto", "train", "frozen"), default="auto", help="auto: frozen for small batches")
     add("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto", help="auto: mixed on CUDA")
     add("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     add("--workers", type=int, default=min(os.cpu_count() or 1, 8), help="threads that read images (%(default)s)")
@@ -82,7 +82,7 @@ def options(recipe: Recipe) -> argparse.Namespace:
     add("--restart", action="store_true", help="forget the checkpoint")
     args = parser.parse_args()
     args.lr = args.lr or (0.01 if args.optimizer == "sgd" else 0.001)
-    least = {"epochs": 1, "batch_size": 1, "workers": 1, "lr": 0, "weight_decay": 0, "clip": 0, "temperature": 0.1}
+    least = {"epochs": 1, "batch_size": 0, "workers": 1, "lr": 0, "weight_decay": 0, "clip": 0, "temperature": 0.1}
     for name, value in least.items():
         if not value <= getattr(args, name) < math.inf:
             parser.error(f"--{name.replace('_', '-')} {getattr(args, name)}: it must be at least {value}")
@@ -90,30 +90,6 @@ def options(recipe: Recipe) -> argparse.Namespace:
         if not 0 <= getattr(args, name) < 1 + (name == "label_weight"):
             parser.error(f"--{name.replace('_', '-')} {getattr(args, name)}: it must lie between 0 and 1")
     return args
-
-
-def loss_of(outputs: list[Tensor], targets: list[Tensor], labels: Tensor, recipe: Recipe, args: Any) -> Tensor:
-    """Return how far the outputs are from the teacher's and the labels; outputs add up.
-
-    1. Classes: (1 - a) T^2 KL(softmax(teacher / T) || softmax(student / T)) + a cross-entropy, a the label weight.
-       (Hinton et al. 2015, section 2)
-    2. Other values: the mean square of the difference, relative to the mean square of the teacher's.
-    """
-    total = outputs[0].new_zeros(())
-    for number, (output, spec) in enumerate(zip(outputs, trained_outputs(recipe), strict=True)):
-        classes = bool(spec["classes"])
-        if classes and args.label_weight > 0:
-            total = total + args.label_weight * F.cross_entropy(output, labels)
-        if not targets or (classes and args.label_weight == 1):
-            continue
-        target, t = targets[number], args.temperature
-        if classes:
-            soft, softened = F.log_softmax(target / t, 1), F.log_softmax(output / t, 1)
-            distance = F.kl_div(softened, soft, reduction="batchmean", log_target=True)
-            total = total + (1 - args.label_weight) * t * t * distance
-        else:
-            total = total + F.mse_loss(output, target) / target.square().mean().clamp_min(1e-12)
-    return total
 
 
 def resolved_precision(args: argparse.Namespace) -> str:
@@ -144,6 +120,16 @@ class Job:
     rows: Array
     judges: Samples
     judge_rows: Array
+    at_once: int = 0
+    """How many samples the networks take at once, 0 for any number."""
+    weights: Sequence[Tensor] = ()
+    """What the errors of each feature count."""
+
+    @property
+    def frozen_batchnorm(self) -> bool:
+        """Whether BatchNorm keeps its statistics: a few samples have none that hold for all."""
+        seen = self.at_once or self.args.batch_size // self.group.size
+        return bool(self.args.batchnorm == "frozen" or (self.args.batchnorm == "auto" and seen < LEAST_FOR_STATISTICS))
 
     @property
     def steps_per_epoch(self) -> int:
@@ -160,29 +146,32 @@ class Job:
         if self.teacher is None:
             return []
         with torch.no_grad():
-            return list(outputs_of(self.teacher, inputs, self.recipe))
+            return self.outputs(self.teacher, inputs)
+
+    def outputs(self, network: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """Run a network in pieces that it takes."""
+        return list(outputs_of(network, inputs, self.recipe, self.at_once))
 
 
 @torch.no_grad()
 def score_of(network: nn.Module, job: Job) -> float:
     """Return in percent: right classes; without labels, the teacher's classes; without classes, 1 - error.
 
-    The error is the norm of the difference to the teacher's output over its norm, for each sample and output.
+    The error is the root of the mean square of the difference to the teacher's, relative to each feature's variance.
     """
     network.eval()
     classes_at = next((n for n, spec in enumerate(trained_outputs(job.recipe)) if spec["classes"]), None)
     right, mine = 0.0, job.judge_rows[job.group.rank :: job.group.size]
     for stored, labels in read_ahead(job.judges, np.array_split(mine, -(-len(mine) // job.args.batch_size) or 1)):
         inputs = job.judges.on_device(stored, job.args.device)
-        outputs = outputs_of(network, inputs, job.recipe)
+        outputs = job.outputs(network, inputs)
         if classes_at is not None:
             labelled = job.judges.labels is not None
             wanted = labels.to(job.args.device) if labelled else job.targets(inputs)[classes_at].argmax(1)
             right += (outputs[classes_at].argmax(1) == wanted).sum().item()
             continue
-        for output, target in zip(outputs, job.targets(inputs), strict=True):
-            error = (output - target).flatten(1).norm(dim=1) / target.flatten(1).norm(dim=1).clamp_min(1e-12)
-            right += (1 - error).sum().item() / len(outputs)
+        for output, target, weight in zip(outputs, job.targets(inputs), job.weights, strict=True):
+            right += (1 - errors_of(output, target, weight)).sum().item() / len(outputs)
     total, count = job.group.sum([right, len(mine)], job.args.device)
     return float(100 * total / count)
 
@@ -199,8 +188,8 @@ def take_step(training: Training, wrapped: nn.Module, job: Job, stored: list[Ten
         settings["lr"] = rate_at(done, args.epochs * job.steps_per_epoch, args)
     with autocast(args):
         targets = job.targets(inputs)
-        outputs = outputs_of(wrapped, inputs, job.recipe)
-        loss = loss_of(outputs, targets, labels.to(args.device), job.recipe, args)
+        outputs = job.outputs(wrapped, inputs)
+        loss: Tensor = loss_of(outputs, targets, job.weights, labels.to(args.device), job.recipe, args)
     training.optimizer.zero_grad()
     training.scaler.scale(loss).backward()
     if args.clip:
@@ -216,12 +205,14 @@ def take_step(training: Training, wrapped: nn.Module, job: Job, stored: list[Ten
 def train(training: Training, job: Job, save: Callable[[Training], None]) -> None:
     """Run the epochs that are left; `training.best` becomes the weights that judged best."""
     args, group, network = job.args, job.group, training.network
-    wrapped = nn.parallel.DistributedDataParallel(network) if group.size > 1 else network
+    wrapped = network
+    if group.size > 1:  # buffers move by each process's own batches; those of the first one are kept
+        wrapped = nn.parallel.DistributedDataParallel(network, broadcast_buffers=False)
     while training.epoch < args.epochs:
         said = saved = started = time.monotonic()
         first, epoch = training.step, f"epoch {training.epoch + 1}/{args.epochs}"
         total = torch.zeros((), device=args.device)
-        set_training(network, job.recipe, frozen_batchnorm=args.batchnorm == "frozen")
+        set_training(network, job.recipe, frozen_batchnorm=job.frozen_batchnorm)
         batches = job.batches(training.epoch)[training.step :, group.rank :: group.size]
         for stored, labels in read_ahead(job.samples, batches):
             total += take_step(training, wrapped, job, stored, labels)
@@ -246,12 +237,16 @@ def train(training: Training, job: Job, save: Callable[[Training], None]) -> Non
 
 def open_job(args: argparse.Namespace, recipe: Recipe, group: Group) -> Job:
     """Open data and teacher; Stop where they do not fit."""
-    if args.batch_size % group.size:
-        raise Stop(f"--batch-size {args.batch_size} cannot be divided among {group.size} processes")
     if args.augment and recipe["image"] is None:
         raise Stop("--augment is for a network that takes images")
     samples = open_samples(args.data, recipe, args.preprocess, args.workers)
     rows, judge_rows = split(samples, args)
+    args.batch_size = args.batch_size or fitting_batch(len(rows)) // group.size * group.size
+    if not 0 < args.batch_size <= len(rows):
+        found = f"{len(rows)} samples to train on and {len(judge_rows)} to judge"
+        raise Stop(f"{samples.path}: {found}, but --batch-size is {args.batch_size}")
+    if args.batch_size % group.size:
+        raise Stop(f"--batch-size {args.batch_size} cannot be divided among {group.size} processes")
     judges = open_samples(args.validation, recipe, args.preprocess, args.workers) if args.validation else samples
     judge_rows = np.arange(len(judges)) if args.validation else judge_rows
     teacher = read_network(FOLDER, "teacher", "teacher.safetensors").to(args.device) if recipe["teacher"] else None
@@ -270,10 +265,13 @@ def split(samples: Samples, args: argparse.Namespace) -> tuple[Array, Array]:
     if args.exclude:
         order = order[~np.isin(order, read_numbers(args.exclude))]
     judging = 0 if args.validation else max(round(len(order) * args.validation_fraction), 1)
-    if len(order) - judging < args.batch_size:
-        found = f"{max(len(order) - judging, 0)} samples to train on and {judging} to judge"
-        raise Stop(f"{samples.path}: {found}, but --batch-size is {args.batch_size}")
     return order[judging:], order[:judging]
+
+
+def fitting_batch(samples: int) -> int:
+    """Return the power of two that makes at least 16 steps of an epoch, within 8 and 128, or all samples there are."""
+    wanted = 1 << max(samples // 16, 1).bit_length() - 1
+    return min(max(wanted, 8), 128, samples)
 
 
 def read_numbers(path: Path) -> Array:
@@ -284,15 +282,12 @@ def read_numbers(path: Path) -> Array:
         raise Stop(f"--exclude {path}: {error}") from error
 
 
-def prepare(training: Training, job: Job) -> None:
+def prepare(training: Training, job: Job, first: Sequence[Sequence[Tensor]]) -> None:
     """Judge network and teacher as they are; let BatchNorm begin with what it sees."""
-    first = read_ahead(job.samples, job.batches(0)[:CALIBRATION_BATCHES])
-    batches = [job.samples.on_device(stored, job.args.device) for stored, _ in first]
-    check_batching(training.network, batches[0], job.recipe)
     if job.teacher is not None:
         training.scores["original"] = score_of(job.teacher, job)
         check_against_chance(training.scores["original"], job)
-    calibrate_batchnorms(training.network, job.recipe, batches)
+    calibrate_batchnorms(training.network, job.recipe, first, job.at_once)
     training.average.load_state_dict(training.network.state_dict())
     training.scores["start"] = score_of(training.average, job)
     training.keep_if_best(training.scores["start"])
@@ -325,11 +320,15 @@ def run(args: argparse.Namespace, recipe: Recipe, group: Group) -> None:
     network = read_network(FOLDER, "model", WEIGHTS).to(args.device)
     freeze_the_rest(network, recipe)
     job = open_job(args, recipe, group)
+    read = read_ahead(job.samples, job.batches(0)[:CALIBRATION_BATCHES])
+    first = [job.samples.on_device(stored, args.device) for stored, _ in read]
+    job = replace(job, at_once=batch_of(network, first[0], recipe))
+    job = replace(job, weights=feature_weights(job.targets(inputs) for inputs in first))
     scaler = torch.amp.GradScaler(args.device, enabled=args.precision == "fp16")
     training = Training(network, copy.deepcopy(network), optimizer_for(network, args), scaler)
     checkpoint = Checkpoint(args.output / CHECKPOINT, FOLDER / WEIGHTS, job.rows, args, group)
     if args.restart or not checkpoint.restore(training):
-        prepare(training, job)
+        prepare(training, job, first)
     train(training, job, checkpoint.save)
     if group.rank == 0:
         network.load_state_dict(training.best)

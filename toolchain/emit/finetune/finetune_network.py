@@ -54,8 +54,16 @@ def freeze_the_rest(network: nn.Module, recipe: Recipe) -> None:
         parameter.requires_grad_(name in trained)
 
 
-def outputs_of(network: nn.Module, inputs: Sequence[Tensor], recipe: Recipe) -> list[Tensor]:
-    """Run a network; return class scores as logits [N, classes], and other floating-point outputs as they are."""
+def outputs_of(network: nn.Module, inputs: Sequence[Tensor], recipe: Recipe, at_once: int = 0) -> list[Tensor]:
+    """Run a network; return class scores as logits [N, classes], and other floating-point outputs as they are.
+
+    A network that takes only `at_once` samples gets them in so many pieces, the last one filled up with others.
+    """
+    if at_once and len(inputs[0]) != at_once:
+        count = len(inputs[0])
+        rows = torch.arange(-(-count // at_once) * at_once, device=inputs[0].device).remainder(count)
+        parts = [outputs_of(network, [item[some] for item in inputs], recipe) for some in rows.view(-1, at_once)]
+        return [torch.cat(part)[:count] for part in zip(*parts, strict=True)]
     result = network(*inputs)
     outputs = []
     for output, spec in zip(result if isinstance(result, tuple) else (result,), recipe["outputs"], strict=True):
@@ -73,10 +81,17 @@ def trained_outputs(recipe: Recipe) -> list[Mapping[str, Any]]:
 
 
 @torch.no_grad()
-def check_batching(network: nn.Module, inputs: Sequence[Tensor], recipe: Recipe) -> None:
-    """Refuse a network whose graph fixes the batch: what it says of a sample must not depend on the others."""
-    size = recipe["inputs"][0]["shape"][0] or 1
+def batch_of(network: nn.Module, inputs: Sequence[Tensor], recipe: Recipe) -> int:
+    """Return how many samples a network takes at once, 0 for any number.
+
+    A graph that states its batch may need it (a Reshape to [1, 85, -1]) or not: what is said of a sample must be what
+    is said of it among others. Stop where samples cannot be told apart at all.
+    """
+    stated = recipe["inputs"][0]["shape"][0]
+    size = stated or 1
     alone = outputs_of(network, [item[:size] for item in inputs], recipe)
+    if any(part.ndim == 0 or len(part) != size for part in alone):
+        raise Stop(f"the network's outputs for {size} samples are no rows of {size}: nothing can be said of each")
     try:
         together = outputs_of(network, inputs, recipe)
         agree = all(
@@ -86,12 +101,15 @@ def check_batching(network: nn.Module, inputs: Sequence[Tensor], recipe: Recipe)
         )
     except RuntimeError:
         agree = False
-    if not agree:
-        raise Stop(f"the network takes {size} samples at once, no other number; export it with a symbolic batch")
+    if not agree and not stated:
+        raise Stop("what the network says of a sample depends on the others beside it")
+    return 0 if agree else size
 
 
 @torch.no_grad()
-def calibrate_batchnorms(network: nn.Module, recipe: Recipe, batches: Iterable[Sequence[Tensor]]) -> None:
+def calibrate_batchnorms(
+    network: nn.Module, recipe: Recipe, batches: Iterable[Sequence[Tensor]], at_once: int = 0
+) -> None:
     """Give each BatchNorm that was put behind a convolution the statistics of what it sees.
 
     It came with mean 0, variance 1 - e, weight 1 and bias t: it adds t. With the mean m and variance v that are
@@ -109,7 +127,7 @@ def calibrate_batchnorms(network: nn.Module, recipe: Recipe, batches: Iterable[S
 
     handles = [norm.register_forward_pre_hook(watch(total)) for norm, total in zip(norms, sums, strict=True)]
     for inputs in batches:
-        network(*inputs)
+        outputs_of(network, inputs, recipe, at_once)
     for handle in handles:
         handle.remove()
     for norm, (count, total, squares) in zip(norms, sums, strict=True):
