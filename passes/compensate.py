@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from toolchain.data.divergence import divergence
+from toolchain.data.divergence import divergence, feature_weights
 from toolchain.graph.analysis import analyse
 from toolchain.graph.hashing import model_sha256
 from toolchain.graph.index import GraphIndex
@@ -231,7 +231,8 @@ def _lost_inputs(index: GraphIndex, layer: LinearLayer, original: Original, sour
 
 
 def _divergence(original: Original, found: Sequence[Mapping[str, Array]]) -> float:
-    return float(np.mean([divergence(*pair) for pair in zip(original.outputs, found, strict=True)]))
+    weights = feature_weights(original.outputs)
+    return float(np.mean([divergence(*p, weights=weights) for p in zip(original.outputs, found, strict=True)]))
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -8,13 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from toolchain.data.divergence import feature_weights
+
 
 def roots(outputs: Sequence[Tensor], draws: int, generator: np.random.Generator) -> Iterator[list[Tensor]]:
     """Yield vectors whose outer products add up, in expectation, to the Fisher matrix of the outputs of a sample.
 
     1. One output [N, classes] of scores: rows of sqrt(p_k) (e_k - p). Of probabilities: e_k / sqrt(p_k).
-    2. Anything else: e_i sqrt(2 / (variance of the output * elements per sample * outputs)); with so many elements a
-       fifth of the draws will do.
+    2. Anything else: e_i sqrt(2 / (variance of the element's feature * elements per sample * outputs)); with so many
+       elements a fifth of the draws will do.
     """
     if are_class_scores(outputs):
         root, classes = _class_root(outputs[0]), outputs[0].shape[1]
@@ -24,9 +26,10 @@ def roots(outputs: Sequence[Tensor], draws: int, generator: np.random.Generator)
         yield from ([root(_signs(outputs[0], generator)) / draws**0.5] for _ in range(draws))
         return
     few = max(1, draws // 5)
+    weights = feature_weights([{str(number): item.detach().numpy() for number, item in enumerate(outputs)}])
     scales = [
-        (2 / (max(float(item.var(correction=0)), 1e-30) * item[0].numel() * len(outputs) * few)) ** 0.5
-        for item in outputs
+        (2 * torch.from_numpy(weights[str(number)]).to(item.dtype) / (item[0].numel() * len(outputs) * few)).sqrt()
+        for number, item in enumerate(outputs)
     ]
     for _ in range(few):
         yield [scale * _signs(item, generator) for scale, item in zip(scales, outputs, strict=True)]

@@ -3,7 +3,7 @@ import pytest
 from scipy.special import softmax
 from scipy.stats import entropy
 
-from toolchain.data.divergence import divergence
+from toolchain.data.divergence import divergence, feature_weights
 
 RNG = np.random.default_rng(0)
 SCORES, OTHERS = RNG.standard_normal((2, 6, 4))
@@ -32,10 +32,37 @@ def test_probabilities_are_taken_as_they_are():
     assert divergence({"y": p}, {"y": q}) == pytest.approx(np.mean(entropy(p, q, axis=1)), rel=1e-9)
 
 
-def test_other_outputs_diverge_by_their_error_relative_to_their_variance():
-    image = RNG.standard_normal((2, 3, 4, 4))
-    noisy = image + 0.1
-    assert divergence({"y": image}, {"y": noisy}) == pytest.approx(0.01 / image.var(), rel=1e-9)
+def features(count, *, along):
+    """Return boxes, which are large, and scores, which are small, of many cells of a few images."""
+    scales = np.array([100.0, 100.0, 0.1, 0.05])
+    rows = np.random.default_rng(count).standard_normal((count, 50, 4)) * scales + [300.0, 0.0, 0.0, 0.0]
+    return np.moveaxis(rows, 2, along).astype(np.float32)
+
+
+@pytest.mark.parametrize("along", [1, 2])
+def test_other_outputs_diverge_by_their_error_relative_to_the_variance_of_each_feature(along):
+    expected = features(8, along=along)
+    variance = np.moveaxis(expected, along, -1).reshape(-1, 4).astype(np.float64).var(axis=0)
+    for feature in range(4):
+        found = np.moveaxis(expected.copy(), along, -1)
+        found[..., feature] += 0.1
+        found = np.moveaxis(found, -1, along)
+        wanted = 0.01 / (variance[feature] + 0.01 * np.exp(np.log(variance).mean())) / 4
+        assert divergence({"y": expected}, {"y": found}) == pytest.approx(wanted, rel=1e-3)
+
+
+def test_weights_of_several_batches_are_those_of_all_samples():
+    whole = features(9, along=2)
+    parts = feature_weights([{"y": whole[:4]}, {"y": whole[4:]}])
+    np.testing.assert_allclose(parts["y"], feature_weights([{"y": whole}])["y"], rtol=1e-12)
+    assert parts["y"].shape == (1, 1, 4)
+
+
+@pytest.mark.parametrize("value", [np.float32(3), np.array([1.0, 2.0, 3.0], np.float32)], ids=["scalar", "row"])
+def test_an_output_without_features_is_relative_to_its_variance(value):
+    variance = max(1.01 * float(np.var(value)), 1e-12)
+    found = divergence({"y": np.asarray(value)}, {"y": np.asarray(value) + np.float32(0.5)})
+    assert found == pytest.approx(0.25 / variance, rel=1e-6)
 
 
 def test_the_same_outputs_do_not_diverge():

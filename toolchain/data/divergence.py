@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,14 +11,27 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 
-def divergence(expected: Mapping[str, Array], found: Mapping[str, Array], temperature: float = 1.0) -> float:
+LEAST_VARIANCE = 1e-2
+"""What is added to the variances of features, as a share of their geometric mean: one that hardly ever moves would
+drown the others in its noise."""
+NO_VARIANCE = 1e-12
+"""What is none beside the largest."""
+
+
+def divergence(
+    expected: Mapping[str, Array],
+    found: Mapping[str, Array],
+    temperature: float = 1.0,
+    weights: Mapping[str, Array] | None = None,
+) -> float:
     """Return the mean over the floating-point outputs, and over their samples.
 
     1. A single output [N, classes] of scores: T^2 KL(p || q) in nats at a temperature T, p = softmax(expected / T) and
        q = softmax(found / T) (Hinton et al. 2015, section 2). With T = 1 a network that is sure of nearly all its
        samples hardly diverges on them, whatever is done to it: a few others make up the mean.
     2. Rows that already are probabilities: the same, of their logarithms.
-    3. Any other output: |found - expected|^2 / variance of expected, averaged over its elements.
+    3. Any other output: |found - expected|^2 / variance, averaged over its elements; the variance is that of the
+       element's feature in `expected`, or what `weights` say, which come from more samples (`feature_weights`).
 
     What is not finite is infinitely far.
     """
@@ -27,7 +40,11 @@ def divergence(expected: Mapping[str, Array], found: Mapping[str, Array], temper
         return float("inf")
     scores = len(floats) == 1 and all(value.ndim == 2 and value.shape[1] > 1 for value in floats.values())
     pairs = [(value.astype(np.float64), found[name].astype(np.float64)) for name, value in floats.items()]
-    values = [_kl(*pair, temperature) if scores else _squared_error(*pair) for pair in pairs]
+    if scores:
+        values = [_kl(*pair, temperature) for pair in pairs]
+    else:
+        weights = feature_weights([expected]) if weights is None else weights
+        values = [float(np.mean(weights[name] * np.square(b - a))) for name, (a, b) in zip(floats, pairs, strict=True)]
     return float(np.mean(values)) if values else 0.0
 
 
@@ -40,5 +57,38 @@ def _kl(expected: Array, found: Array, temperature: float) -> float:
     return temperature**2 * float(np.mean(np.sum(np.exp(log_p) * (log_p - log_q), axis=1)))
 
 
-def _squared_error(expected: Array, found: Array) -> float:
-    return float(np.mean(np.square(found - expected)) / max(float(np.var(expected)), 1e-30))
+def feature_weights(outputs: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+    """Return 1 / variance for each feature of each floating-point output, shaped to multiply it, from all batches.
+
+    Features lie along the axis, behind the first, along which variances differ most: the boxes and scores of a
+    detector, of which the boxes' are a thousand times larger, the maps of a segmentation.
+    """
+    names = [name for name, value in outputs[0].items() if value.dtype.kind == "f"] if outputs else []
+    return {name: _feature_weight([batch[name] for batch in outputs]) for name in names}
+
+
+def _feature_weight(batches: Sequence[Array]) -> Array:
+    rows = [batch if batch.ndim > 1 else batch.reshape(-1, 1) for batch in batches]
+    variances = {axis: _softened_variance(rows, axis) for axis in range(1, rows[0].ndim)}
+    chosen = max(variances, key=lambda axis: _spread(variances[axis]))
+    weight: Array = 1 / variances[chosen]
+    return weight.reshape([-1 if axis == chosen else 1 for axis in range(rows[0].ndim)][-batches[0].ndim :])
+
+
+def _softened_variance(batches: Sequence[Array], axis: int) -> Array:
+    """Return the variance at each index of an axis, over all that lies there in all batches."""
+    sums = np.zeros((3, batches[0].shape[axis]))
+    for batch in batches:
+        rows = np.moveaxis(batch, axis, 0).reshape(batch.shape[axis], -1).astype(np.float64)
+        sums += (np.full(len(rows), rows.shape[1]), rows.sum(axis=1), np.einsum("ij,ij->i", rows, rows))
+    count, total, squares = sums
+    variance = np.maximum(squares / count - np.square(total / count), 0)
+    least = max(NO_VARIANCE * float(variance.max()), np.finfo(np.float64).tiny)
+    typical = np.exp(np.log(np.maximum(variance, least)).mean())
+    softened: Array = np.maximum(variance + LEAST_VARIANCE * typical, NO_VARIANCE)
+    return softened
+
+
+def _spread(variance: Array) -> float:
+    """Return how unequal variances are: the logarithm of their arithmetic over their geometric mean."""
+    return float(np.log(variance.mean()) - np.log(variance).mean())
