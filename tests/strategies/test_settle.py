@@ -2,7 +2,7 @@ import pytest
 from oracle import graph
 from planning import problem_of
 
-from toolchain.strategies.settle import best_of, settle, touched_ms
+from toolchain.strategies.settle import Prediction, best_of, expected_error, settle, touched_ms
 
 RESIDUAL = """net (float[1,3,8,8] x) => (float[1,4,8,8] y) <
     float[32,3,3,3] stem_weight, float[32,32,3,3] inner_weight, float[32,32,3,3] outer_weight,
@@ -59,8 +59,17 @@ def test_the_goal_follows_what_was_measured():
     found = settle(problem, propose, max_trials=9, tolerance=0.2)
     assert found.met
     assert [trial.comparison.ratio for trial in found.trials] == [0.75, 0.5]
-    assert goals[1] == (pytest.approx(0.6), pytest.approx(0.75))  # the corrected table knows the first trial
+    goal, corrected = goals[1]
+    assert corrected == pytest.approx(0.75)  # the corrected table knows the first trial,
+    assert goal == pytest.approx(0.6 + (goals[0][1] - 0.75) / 2)  # and how far it was off: 77.1/75
     assert found.notes == ("predicted/measured latency, % of the original: 77.1/75.0, 50.0/50.0",)
+
+
+def test_errors_of_one_sign_are_expected_to_go_on():
+    assert expected_error([]) == 0
+    wrong = [Prediction(0.50, 0.52), Prediction(0.49, 0.50)]
+    assert expected_error(wrong) == pytest.approx((0.02 + 0.01) / 3)
+    assert expected_error([*wrong, Prediction(0.50, 0.47)]) == pytest.approx(0)
 
 
 @pytest.mark.parametrize(("group", "width"), [("stem", 8), ("inner", 16), ("left", 8), ("right", 8)])
