@@ -13,13 +13,15 @@ import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from toolchain.data.preprocess import Preprocess
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("PRUNEC_DATA", ROOT.parent / "shared" / "data"))
@@ -144,6 +146,15 @@ def finetuned(network: Trained, bundle: Path, epochs: int) -> float | None:
         judged: tuple[str | Path, ...] = ("compile", copy / "model.finetuned.onnx", "--preset", "fold", "--dry-run")
         _, report = prunec(*judged, *network.options)
     return report["passes"][0]["accuracy"]["value"] if report else None
+
+
+def samples_that_judge(network: Trained) -> tuple[Any, Any]:
+    """Return the images that judge a network on CIFAR-10, as it takes them, and their labels."""
+    options = dict(zip(network.options[::2], network.options[1::2], strict=True))
+    with np.load(options["--data"]) as data:
+        images, labels = data["x"], data["y"]
+    preprocess = replace(Preprocess.parse(options["--preprocess"]), layout="nchw")
+    return np.stack([preprocess.apply(image.transpose(1, 2, 0), options["--data"]) for image in images]), labels
 
 
 def _digits(name: str, _: Path) -> Trained:
