@@ -15,7 +15,7 @@ import onnx
 from toolchain.data.metric import Score
 from toolchain.emit.bundle import save_model
 from toolchain.emit.finetune.files import SCRIPTS, add_training_files
-from toolchain.emit.finetune.run import Figures, finetune
+from toolchain.emit.finetune.run import NAME, Figures, finetune
 from toolchain.errors import EnvironmentMissing, Interrupted, ModelError, PrunecError, UsageError
 from toolchain.graph.hashing import model_sha256
 from toolchain.measure.cache import cache_folder
@@ -28,7 +28,6 @@ from toolchain.targets.onnxruntime import execute
 from toolchain.verify.embedding import compare_shipped
 from toolchain.workbench import Workbench
 
-NAME = "finetune"
 OWN_OPTIONS = ("--output", "--exclude", "--restart")
 """What the compile says itself."""
 

@@ -16,6 +16,7 @@ from toolchain.cli.front import print_front
 from toolchain.cli.terminal import Terminal
 from toolchain.compile import compile_front, compile_model, compile_within
 from toolchain.data.preprocess import Preprocess
+from toolchain.emit.advice import advice_of
 from toolchain.emit.markdown import HEADINGS, pass_row
 from toolchain.emit.report import Report
 from toolchain.errors import UsageError
@@ -182,4 +183,6 @@ def _print(report: Report, terminal: Terminal, *, json_output: bool, dry_run: bo
     for item in report.unknown:
         terminal.line(f"note: {item}")
     terminal.line(f"{report.outcome}: {report.message}")
+    if advice := advice_of(report):
+        terminal.line(f"note: {advice}")
     terminal.line("dry run: nothing was written" if dry_run else f"bundle: {output}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import UTC
 
+from toolchain.emit.advice import advice_of
 from toolchain.emit.report import (
     AccuracyFigure,
     EquivalenceFigure,
@@ -120,7 +121,7 @@ def printable(text: str) -> str:
 
 def render_markdown(report: Report) -> str:
     """Write the whole report."""
-    parts = [f"# prunec: {report.outcome}", report.message, *_headline(report), "## Passes"]
+    parts = [f"# prunec: {report.outcome}", report.message, advice_of(report) or "", *_headline(report), "## Passes"]
     parts.append(table(HEADINGS, [pass_row(item) for item in report.passes]))
     parts += _pass_notes(report)
     if report.unknown:

@@ -14,6 +14,9 @@ from pydantic import BaseModel, ConfigDict
 from toolchain.emit.finetune.files import SCRIPTS
 from toolchain.errors import DataError, PrunecError, UsageError
 
+NAME = "finetune"
+"""What training is called among the passes of a report."""
+
 RESULT, FIGURES = "model.finetuned.onnx", "finetune.result.json"
 WRONG_DATA = 2
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
+from toolchain.emit.advice import advice_of
 from toolchain.emit.html import plots
 from toolchain.emit.markdown import (
     accuracy_text,
@@ -50,6 +51,7 @@ def render_html(report: Report) -> str:
     pruning, passes = report.pruning, report.passes
     return environment.get_template(TEMPLATE).render(
         report=report,
+        advice=advice_of(report),
         first=passes[0] if passes else None,
         last=_shipped(passes),
         slowest=max((item.latency.ratio_high for item in passes if item.latency), default=1.0),
