@@ -65,6 +65,14 @@ def test_an_output_without_features_is_relative_to_its_variance(value):
     assert found == pytest.approx(0.25 / variance, rel=1e-6)
 
 
+def test_a_single_row_is_one_feature():
+    row, other = np.array([[1.0, 2.0, 3.0, 6.0]]), np.array([[5.0, 5.5]])
+    expected = {"boxes": row, "sizes": other}
+    found = {"boxes": row + 0.5, "sizes": other + 0.5}
+    wanted = (0.25 / (1.01 * row.var()) + 0.25 / (1.01 * other.var())) / 2
+    assert divergence(expected, found) == pytest.approx(wanted, rel=1e-9)
+
+
 def test_the_same_outputs_do_not_diverge():
     assert divergence({"y": SCORES, "z": OTHERS}, {"y": SCORES, "z": OTHERS}) == 0
 

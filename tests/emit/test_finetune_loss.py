@@ -47,6 +47,12 @@ def test_an_output_without_features_has_one_weight(loss):
     torch.testing.assert_close(weight, torch.tensor([1 / (1.25 * 1.01)]))
 
 
+def test_a_few_rows_are_one_feature(loss):
+    rows = torch.tensor([[1.0, 2.0, 3.0, 6.0], [0.0, 0.0, 0.0, 4.0]])
+    (weight,) = loss.feature_weights([[rows]])
+    torch.testing.assert_close(weight, (1 / (1.01 * rows.var(correction=0))).reshape(1, 1))
+
+
 def test_a_small_feature_counts_as_much_as_a_large_one_and_a_tiny_one_less(loss):
     target = said(torch.Generator().manual_seed(0))
     (weight,) = loss.feature_weights([[target]])

@@ -16,6 +16,8 @@ LEAST_VARIANCE = 1e-2
 drown the others in its noise."""
 NO_VARIANCE = 1e-12
 """What is none beside the largest."""
+FEWEST_VALUES = 8
+"""Of a feature, that tell its variance."""
 
 
 def divergence(
@@ -61,18 +63,23 @@ def feature_weights(outputs: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
     """Return 1 / variance for each feature of each floating-point output, shaped to multiply it, from all batches.
 
     Features lie along the axis, behind the first, along which variances differ most: the boxes and scores of a
-    detector, of which the boxes' are a thousand times larger, the maps of a segmentation.
+    detector, of which the boxes' are a thousand times larger, the maps of a segmentation. Where there are too few
+    values of each, all of them are one feature.
     """
     names = [name for name, value in outputs[0].items() if value.dtype.kind == "f"] if outputs else []
     return {name: _feature_weight([batch[name] for batch in outputs]) for name in names}
 
 
 def _feature_weight(batches: Sequence[Array]) -> Array:
-    rows = [batch if batch.ndim > 1 else batch.reshape(-1, 1) for batch in batches]
-    variances = {axis: _softened_variance(rows, axis) for axis in range(1, rows[0].ndim)}
-    chosen = max(variances, key=lambda axis: _spread(variances[axis]))
+    elements = sum(batch.size for batch in batches)
+    axes = [axis for axis in range(1, batches[0].ndim) if elements >= FEWEST_VALUES * batches[0].shape[axis]]
+    if not axes:
+        alone: Array = 1 / _softened_variance([batch.reshape(-1, 1) for batch in batches], 1)
+        return alone.reshape([1] * batches[0].ndim)
+    variances = {axis: _softened_variance(batches, axis) for axis in axes}
+    chosen = max(axes, key=lambda axis: _spread(variances[axis]))
     weight: Array = 1 / variances[chosen]
-    return weight.reshape([-1 if axis == chosen else 1 for axis in range(rows[0].ndim)][-batches[0].ndim :])
+    return weight.reshape([-1 if axis == chosen else 1 for axis in range(batches[0].ndim)])
 
 
 def _softened_variance(batches: Sequence[Array], axis: int) -> Array:

@@ -16,6 +16,8 @@ LEAST_VARIANCE = 1e-2
 drown the others in its noise."""
 NO_VARIANCE = 1e-12
 """What is none beside the largest."""
+FEWEST_VALUES = 8
+"""Of a feature, that tell its variance."""
 
 
 @torch.no_grad()
@@ -23,24 +25,26 @@ def feature_weights(batches: Iterable[Sequence[Tensor]]) -> list[Tensor]:
     """Return 1 / variance of each feature of each output, shaped to multiply it; from what a teacher says.
 
     Features lie along the axis, behind the first, along which variances differ most: the boxes and scores of a
-    detector, which differ a hundredfold, the maps of a segmentation.
+    detector, which differ a hundredfold, the maps of a segmentation. Where there are too few values of each, all of
+    them are one feature.
     """
     sums: dict[tuple[int, int], Tensor] = {}
     ranks: dict[int, int] = {}
     for targets in batches:
         for number, target in enumerate(targets):
             ranks[number] = target.ndim
-            for axis in range(1, target.ndim) or (0,):
-                rows = target.double().movedim(axis, 0).flatten(1) if target.ndim > 1 else target.double()[None]
+            for axis in range(target.ndim):  # the first one stands for all values together
+                rows = target.double().movedim(axis, 0).flatten(1) if axis else target.double().reshape(1, -1)
                 found = torch.stack((torch.full_like(rows[:, 0], rows.shape[1]), rows.sum(1), rows.square().sum(1)))
                 sums[number, axis] = sums.get((number, axis), 0) + found
-    weights = []
-    for number, rank in ranks.items():
-        variances = {axis: _softened_variance(sums[number, axis]) for axis in range(1, rank) or (0,)}
-        axis = max(variances, key=lambda axis: _spread(variances[axis]))
-        shape = [-1 if axis == place else 1 for place in range(rank)]
-        weights.append((1 / variances[axis]).float().reshape(shape))
-    return weights
+    return [_weight([sums[number, axis] for axis in range(rank)]) for number, rank in ranks.items()]
+
+
+def _weight(sums: Sequence[Tensor]) -> Tensor:
+    known = [axis for axis in range(1, len(sums)) if float(sums[axis][0].min()) >= FEWEST_VALUES] or [0]
+    variances = {axis: _softened_variance(sums[axis]) for axis in known}
+    chosen = max(known, key=lambda axis: _spread(variances[axis]))
+    return (1 / variances[chosen]).float().reshape([-1 if axis == chosen else 1 for axis in range(len(sums))])
 
 
 def _softened_variance(sums: Tensor) -> Tensor:
