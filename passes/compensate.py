@@ -11,7 +11,6 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from toolchain.data.divergence import divergence, feature_weights
 from toolchain.graph.analysis import analyse
 from toolchain.graph.hashing import model_sha256
 from toolchain.graph.index import GraphIndex
@@ -67,14 +66,9 @@ class Compensate(Pass):
         with algebra_threads(walk.largest_unknowns):
             outputs = run_between(walk.model, original.batches, walk.stops, walk.prepare)
         session = ReferenceSession(model, optimise=True)
-        before = _divergence(original, [session.run(feeds) for feeds in original.held_out])
-        after = _divergence(
-            original,
-            [
-                {name: values[original.fitting + i] for name, values in outputs.items()}
-                for i in range(len(original.held_out))
-            ],
-        )
+        before = original.expected.divergence(map(session.run, original.held_out))
+        held_out = range(original.fitting, len(original.batches))
+        after = original.expected.divergence({name: values[i] for name, values in outputs.items()} for i in held_out)
         notes = (f"output divergence on held-out samples {before:.4f} -> {after:.4f}", *walk.notes())
         if not after < before:
             return PassResult(model, False, notes)
@@ -228,11 +222,6 @@ def _lost_inputs(index: GraphIndex, layer: LinearLayer, original: Original, sour
     before = original.analysis.index.constants[source.weight].dims[source.input_axis]
     depthwise = before == 1 or layer.groups != source.groups
     return not depthwise and now != before
-
-
-def _divergence(original: Original, found: Sequence[Mapping[str, Array]]) -> float:
-    weights = feature_weights(original.outputs)
-    return float(np.mean([divergence(*p, weights=weights) for p in zip(original.outputs, found, strict=True)]))
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -11,20 +11,17 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
-from trained import CALIBRATION_IMAGES, CIFAR, trained
+from trained import CALIBRATION_IMAGES, cifar_images, scores_of, trained
 
 from toolchain.data.divergence import divergence
-from toolchain.data.preprocess import Preprocess
-from toolchain.targets.onnxruntime import ReferenceSession
 
 RESULTS = Path(__file__).parent / "results" / "judging.json"
 TEMPERATURES = (1.0, 2.0, 4.0, 8.0)
@@ -59,24 +56,11 @@ def main() -> None:
     for network in trained(arguments.networks, arguments.folder):
         bundles = sorted((arguments.folder / "bundles").glob(f"{network.name}-*/model.onnx"))
         assert network.training is not None
-        batches = _batches(network.training)
-        expected = _scores(network.model, batches)
-        found += _sureness(network.name, expected, [_scores(path, batches) for path in bundles])
+        images, _ = cifar_images(network.training, slice(CALIBRATION_IMAGES, CALIBRATION_IMAGES + BATCH * BATCHES))
+        expected = scores_of(network.model, images, BATCH)
+        found += _sureness(network.name, expected, [scores_of(path, images, BATCH) for path in bundles])
     RESULTS.write_text(json.dumps([asdict(item) for item in found], indent=2) + "\n")
     Console(width=120).print(_table(found))
-
-
-def _batches(training: Path) -> list[npt.NDArray[np.float32]]:
-    images = np.load(training)["x"][CALIBRATION_IMAGES:][: BATCH * BATCHES]
-    preprocess = replace(Preprocess.parse(CIFAR), layout="nchw")
-    prepared = np.stack([preprocess.apply(image.transpose(1, 2, 0), str(training)) for image in images])
-    return [prepared[start : start + BATCH] for start in range(0, len(prepared), BATCH)]
-
-
-def _scores(model: Path, batches: Sequence[npt.NDArray[np.float32]]) -> list[npt.NDArray[np.float32]]:
-    loaded = onnx.load(model)
-    session = ReferenceSession(loaded, optimise=True)
-    return [session.run({loaded.graph.input[0].name: batch})[loaded.graph.output[0].name] for batch in batches]
 
 
 def _sureness(

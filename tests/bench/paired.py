@@ -10,19 +10,16 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 from rich.console import Console
 from rich.table import Table
-from trained import Trained, samples_that_judge, trained
-
-from toolchain.targets.onnxruntime import ReferenceSession
+from trained import CIFAR_TEST, Trained, cifar_images, scores_of, trained
 
 RESULTS = Path(__file__).parent / "results" / "paired.json"
 BATCH = 100
@@ -55,13 +52,19 @@ class Difference:
 def main() -> None:
     """Compare every pair of bundles that is there; print and keep all."""
     arguments = _arguments()
+    images, labels = cifar_images(CIFAR_TEST)
     found = []
-    for network in trained(arguments.networks, arguments.folder):
-        for budget, other in product(arguments.budgets, arguments.others):
-            bundles = [_bundle(arguments.folder, network, name, budget) for name in (arguments.one, other)]
-            if all(path.exists() for path in bundles):
-                one, two = (_right(path, network) for path in bundles)
-                found.append(_difference(network.name, budget, (arguments.one, other), one, two))
+    for network, budget in product(trained(arguments.networks, arguments.folder), arguments.budgets):
+        bundles = {
+            name: _bundle(arguments.folder, network, name, budget) for name in (arguments.one, *arguments.others)
+        }
+        right = {
+            name: np.concatenate(scores_of(path, images, BATCH)).argmax(1) == labels
+            for name, path in bundles.items()
+            if path.exists()
+        }
+        others = [name for name in right if name != arguments.one and arguments.one in right]
+        found += [_difference(network.name, budget, (arguments.one, other), right) for other in others]
     RESULTS.write_text(json.dumps([asdict(item) for item in found], indent=2) + "\n")
     Console(width=120).print(_table(found))
 
@@ -80,22 +83,8 @@ def _bundle(folder: Path, network: Trained, strategy: str, budget: str) -> Path:
     return folder / "bundles" / f"{network.name}-{strategy}-{budget.rstrip('%')}" / "model.onnx"
 
 
-def _right(path: Path, network: Trained) -> Right:
-    """Tell for each test image whether a network's class is the right one."""
-    model = onnx.load(path)
-    name, scores = model.graph.input[0].name, model.graph.output[0].name
-    session = ReferenceSession(model, optimise=True)
-    return np.concatenate(list(_rows(session, name, scores, network)))
-
-
-def _rows(session: ReferenceSession, name: str, scores: str, network: Trained) -> Iterator[Right]:
-    images, labels = samples_that_judge(network)
-    for start in range(0, len(images), BATCH):
-        found = session.run({name: images[start : start + BATCH]})[scores]
-        yield found.reshape(len(found), -1).argmax(1) == labels[start : start + BATCH]
-
-
-def _difference(network: str, budget: str, names: tuple[str, str], one: Right, other: Right) -> Difference:
+def _difference(network: str, budget: str, names: tuple[str, str], right: Mapping[str, Right]) -> Difference:
+    one, other = (right[name] for name in names)
     count, ahead, behind = len(one), int(np.sum(one & ~other)), int(np.sum(other & ~one))
     variance = ahead + behind - (ahead - behind) ** 2 / count
     points, error = 100 * (ahead - behind) / count, 100 * variance**0.5 / count

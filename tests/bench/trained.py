@@ -20,12 +20,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 
 from toolchain.data.preprocess import Preprocess
+from toolchain.targets.onnxruntime import ReferenceSession
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("PRUNEC_DATA", ROOT.parent / "shared" / "data"))
 CIFAR = "scale=1/255,mean=0.485:0.456:0.406,std=0.229:0.224:0.225"
+CIFAR_TEST = DATA / "cifar10" / "cifar10_test_a.npz"
 CALIBRATION_IMAGES = 1024
 TRAINING_IMAGES = 10_000
 """How many images of a training split fine-tuning gets."""
@@ -148,13 +151,20 @@ def finetuned(network: Trained, bundle: Path, epochs: int) -> float | None:
     return report["passes"][0]["accuracy"]["value"] if report else None
 
 
-def samples_that_judge(network: Trained) -> tuple[Any, Any]:
-    """Return the images that judge a network on CIFAR-10, as it takes them, and their labels."""
-    options = dict(zip(network.options[::2], network.options[1::2], strict=True))
-    with np.load(options["--data"]) as data:
-        images, labels = data["x"], data["y"]
-    preprocess = replace(Preprocess.parse(options["--preprocess"]), layout="nchw")
-    return np.stack([preprocess.apply(image.transpose(1, 2, 0), options["--data"]) for image in images]), labels
+def cifar_images(archive: Path, chosen: slice = slice(None)) -> tuple[Any, Any]:
+    """Return images of CIFAR-10 as its networks take them, and their labels."""
+    with np.load(archive) as data:
+        images, labels = data["x"][chosen], data["y"][chosen]
+    preprocess = replace(Preprocess.parse(CIFAR), layout="nchw")
+    return np.stack([preprocess.apply(image.transpose(1, 2, 0), str(archive)) for image in images]), labels
+
+
+def scores_of(model: Path, images: Any, batch: int) -> list[Any]:
+    """Run a network on images in batches, and return its scores of each."""
+    loaded = onnx.load(model)
+    fed, scores = loaded.graph.input[0].name, loaded.graph.output[0].name
+    session = ReferenceSession(loaded, optimise=True)
+    return [session.run({fed: images[start : start + batch]})[scores] for start in range(0, len(images), batch)]
 
 
 def _digits(name: str, _: Path) -> Trained:
@@ -164,7 +174,7 @@ def _digits(name: str, _: Path) -> Trained:
 def _cifar(name: str, folder: Path) -> Trained:
     model = _existing(DATA / "cifar10_models" / f"{name}_cifar10.onnx")
     calibration, training = _cifar_training_images(folder)
-    judging = ("--data", str(DATA / "cifar10" / "cifar10_test_a.npz"), "--preprocess", CIFAR)
+    judging = ("--data", str(CIFAR_TEST), "--preprocess", CIFAR)
     return Trained(name, model, (*judging, "--calibration-data", str(calibration)), training)
 
 

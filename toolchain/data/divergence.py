@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
-
 
 LEAST_VARIANCE = 1e-2
 """What is added to the variances of features, as a share of their geometric mean: one that hardly ever moves would
@@ -18,6 +19,22 @@ NO_VARIANCE = 1e-12
 """What is none beside the largest."""
 FEWEST_VALUES = 8
 """Of a feature, that tell its variance."""
+
+
+@dataclass(frozen=True, eq=False)
+class Expected:
+    """What the original says of each of several batches: networks are held against it, features by all of them."""
+
+    batches: Sequence[Mapping[str, Array]]
+
+    def divergence(self, found: Iterable[Mapping[str, Array]], temperature: float = 1.0) -> float:
+        """Return the mean over the batches of how far the outputs found there are."""
+        pairs = zip(self.batches, found, strict=True)
+        return float(np.mean([divergence(*pair, temperature, self._weights) for pair in pairs]))
+
+    @cached_property
+    def _weights(self) -> Mapping[str, Array]:
+        return feature_weights(self.batches)
 
 
 def divergence(

@@ -11,10 +11,10 @@ CLEARLY_LOST = 0.01
 
 def advice_of(report: Report) -> str | None:
     """Say that a network lost accuracy which training may bring back; None where it lost none, or was trained."""
-    kept = [item for item in report.passes if item.status != "rolled back"]
-    if not kept or kept[-1].name == FINETUNE:
+    shipped = report.shipped
+    if shipped is None or shipped.name == FINETUNE:
         return None
-    before, after = kept[0].accuracy, kept[-1].accuracy
+    before, after = report.passes[0].accuracy, shipped.accuracy
     if before is None or after is None or not _clearly_lost(before, after):
         return None
     return (

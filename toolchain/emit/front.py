@@ -9,7 +9,6 @@ from typing import Literal
 from toolchain.emit.bundle import replaced
 from toolchain.emit.markdown import accuracy_text, count_text, latency_text, ratio_text, table
 from toolchain.emit.report import AccuracyFigure, Frozen, LatencyFigure, Report, TargetFigure
-from toolchain.pipeline.record import Status
 
 HEADINGS = ("budget", "outcome", "latency", "ratio to original", "accuracy", "parameters", "MACs")
 
@@ -29,7 +28,8 @@ class FrontPoint(Frozen):
     @classmethod
     def of(cls, report: Report, bundle: str) -> FrontPoint:
         """Read what ships off a report."""
-        shipped = next(item for item in reversed(report.passes) if item.status != Status.ROLLED_BACK)
+        shipped = report.shipped
+        assert shipped is not None
         return cls(
             budget=report.budget,
             bundle=bundle,

@@ -12,7 +12,7 @@ from toolchain import __version__
 from toolchain.data.metric import Score
 from toolchain.measure.comparison import Comparison, Verdict
 from toolchain.pipeline.contract import Pruning
-from toolchain.pipeline.record import Check, Record
+from toolchain.pipeline.record import Check, Record, Status
 from toolchain.store.carried import Origin
 from toolchain.strategies.contract import Trial
 from toolchain.targets.contract import Target
@@ -340,3 +340,8 @@ class Report(Frozen):
     runtime_drift: float | None = None
     """How far the runtime's own optimisations move the shipped model's outputs, relative to the largest one."""
     environment: Environment
+
+    @property
+    def shipped(self) -> PassFigure | None:
+        """The last pass whose result stayed; None where there was none."""
+        return next((item for item in reversed(self.passes) if item.status != Status.ROLLED_BACK), None)

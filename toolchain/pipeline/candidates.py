@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 import onnx
 
 from toolchain.criterion import Calibration, Feeds, Scores
-from toolchain.data.divergence import divergence, feature_weights
+from toolchain.data.divergence import Expected
 from toolchain.graph.analysis import Analysis, Group, ParameterSite, analyse
 from toolchain.graph.hashing import model_sha256
 from toolchain.graph.labels import Role
@@ -59,11 +59,8 @@ class Candidates:
         if key not in self._divergences:
             model = self.repaired(plan) if start == plan else self._cut_further(start, plan)
             session = ReferenceSession(model, optimise=True)
-            found = [
-                divergence(expected, session.run(feeds), temperature, self._weights)
-                for feeds, expected in self._references
-            ]
-            self._divergences[key] = float(np.mean(found))
+            feeds, expected = self._held_out
+            self._divergences[key] = expected.divergence(map(session.run, feeds), temperature)
         return self._divergences[key]
 
     def score(self, criterion: str, plan: Plan) -> Scores:
@@ -74,15 +71,13 @@ class Candidates:
         return self._original_units(plan, analysis, scores)
 
     @cached_property
-    def _references(self) -> list[tuple[Feeds, Feeds]]:
+    def _held_out(self) -> tuple[list[Feeds], Expected]:
+        """Return the samples that judge, and what the original says of them."""
         assert self.context.calibration is not None
         calibration = self.context.calibration.calibration_of(self.analysis.model)
         session = ReferenceSession(self.analysis.model, optimise=True)
-        return [(feeds, session.run(feeds)) for feeds in calibration.held_out()]
-
-    @cached_property
-    def _weights(self) -> Mapping[str, npt.NDArray[np.float64]]:
-        return feature_weights([expected for _, expected in self._references])
+        held_out = list(calibration.held_out())
+        return held_out, Expected([session.run(feeds) for feeds in held_out])
 
     def _analysis_of(self, plan: Plan) -> Analysis:
         """Analyse the repaired network."""

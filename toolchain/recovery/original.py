@@ -9,6 +9,7 @@ from math import prod
 import numpy as np
 
 from toolchain.criterion import Calibration, Feeds, batch_size, up_to
+from toolchain.data.divergence import Expected
 from toolchain.graph.analysis import Analysis
 from toolchain.graph.facts import Fact
 from toolchain.graph.index import GraphIndex
@@ -58,7 +59,7 @@ class Target:
 
 @dataclass(frozen=True, eq=False)
 class Original:
-    """Samples, targets by the output of a layer's node, and outputs on the held-out samples.
+    """Samples, targets by the output of a layer's node, and what is expected on the held-out samples.
 
     `batches` are the fitting ones followed by the held-out ones; `fitting` counts the former.
     """
@@ -68,7 +69,7 @@ class Original:
     batches: Sequence[Feeds]
     fitting: int
     targets: Mapping[str, Target]
-    outputs: Sequence[Feeds]
+    expected: Expected
 
     @property
     def held_out(self) -> Sequence[Feeds]:
@@ -91,7 +92,8 @@ def observe_original(
     samples = _samples(analysis, layers, ends, calibration, batches, positions, len(fitting), sampling)
     targets = {name: Target(layers[name], *ends[name], samples[name]) for name in layers}
     session = ReferenceSession(analysis.model)
-    return Original(analysis, layers, batches, len(fitting), targets, [session.run(feeds) for feeds in held_out])
+    expected = Expected([session.run(feeds) for feeds in held_out])
+    return Original(analysis, layers, batches, len(fitting), targets, expected)
 
 
 def in_rounds(names: Sequence[str], facts: Mapping[str, Fact], batch: int, limit_bytes: int) -> Iterator[list[str]]:

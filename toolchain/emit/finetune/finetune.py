@@ -323,7 +323,8 @@ def run(args: argparse.Namespace, recipe: Recipe, group: Group) -> None:
     read = read_ahead(job.samples, job.batches(0)[:CALIBRATION_BATCHES])
     first = [job.samples.on_device(stored, args.device) for stored, _ in read]
     job = replace(job, at_once=batch_of(network, first[0], recipe))
-    job = replace(job, weights=feature_weights(job.targets(inputs) for inputs in first))
+    if not all(spec["classes"] for spec in trained_outputs(recipe)):
+        job = replace(job, weights=feature_weights(job.targets(inputs) for inputs in first))
     scaler = torch.amp.GradScaler(args.device, enabled=args.precision == "fp16")
     training = Training(network, copy.deepcopy(network), optimizer_for(network, args), scaler)
     checkpoint = Checkpoint(args.output / CHECKPOINT, FOLDER / WEIGHTS, job.rows, args, group)

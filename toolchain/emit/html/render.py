@@ -21,8 +21,7 @@ from toolchain.emit.markdown import (
     printable,
     ratio_text,
 )
-from toolchain.emit.report import FrozenGroupFigure, PassFigure, Report
-from toolchain.pipeline.record import Status
+from toolchain.emit.report import FrozenGroupFigure, Report
 
 TEMPLATE = "report.html.j2"
 
@@ -53,7 +52,7 @@ def render_html(report: Report) -> str:
         report=report,
         advice=advice_of(report),
         first=passes[0] if passes else None,
-        last=_shipped(passes),
+        last=report.shipped,
         slowest=max((item.latency.ratio_high for item in passes if item.latency), default=1.0),
         widest=max((item.width_before for item in pruning.groups), default=1) if pruning else 1,
         frozen=_by_reason(pruning.frozen_groups) if pruning else {},
@@ -74,10 +73,6 @@ def bytes_text(count: int) -> str:
 def _visible(value: object) -> object:
     """Write control characters as escapes; what is markup already stays."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _shipped(passes: Sequence[PassFigure]) -> PassFigure | None:
-    return next((item for item in reversed(passes) if item.status != Status.ROLLED_BACK), None)
 
 
 def _by_reason(groups: Sequence[FrozenGroupFigure]) -> Mapping[str, Sequence[FrozenGroupFigure]]:
