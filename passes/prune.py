@@ -26,9 +26,13 @@ from toolchain.pipeline.candidates import Candidates
 from toolchain.pipeline.contract import Pass, PassContext, PassResult, Pruning
 from toolchain.pipeline.few_samples import FewSamples
 from toolchain.registry import by_name
+from toolchain.strategies.confirm import confirmed
 from toolchain.strategies.contract import Divergence, Found, Limits, Problem, Strategy
 
 AUTO = "auto"
+
+_AGAIN = {Care.DECIDING: "longer", Care.FINAL: "once more"}
+"""How a plan is timed after its first time."""
 
 JUDGED_SAMPLES = (16, 256)
 """The fewest and the most samples that repair and judge a candidate; the result is repaired on all."""
@@ -104,7 +108,7 @@ class Prune(Pass):
 def _search(strategy: Strategy, problem: Problem) -> tuple[Found, bool]:
     """Search; where that is interrupted after a first trial, return what there is, and that it was."""
     try:
-        return strategy.search(problem), False
+        return confirmed(strategy, problem), False
     except Interrupted:
         if not problem.trials:
             raise
@@ -117,6 +121,7 @@ def _problem(analysis: Analysis, criterion: str, context: PassContext) -> Proble
     cost_model = CostModel(analysis, context.rules)
     empty = Plan(model_sha256=model_sha256(analysis.model))
     context.reporter.progress(f"scoring units by {criterion}")
+    limits = _limits(context.budget, context.timer.baseline_ms, cost_model.total)
     return Problem(
         analysis,
         empty.model_sha256,
@@ -124,7 +129,7 @@ def _problem(analysis: Analysis, criterion: str, context: PassContext) -> Proble
         cost_model,
         context.alignment,
         removable_branches(analysis),
-        limits := _limits(context.budget, context.timer.baseline_ms, cost_model.total),
+        limits,
         _time_plan(analysis, cost_model, limits, context),
         lambda: context.latency_of(analysis),
         candidates.score,
@@ -154,13 +159,13 @@ def _limits(budget: Budget, baseline_ms: float, total: Cost) -> Limits:
 
 def _time_plan(
     analysis: Analysis, cost_model: CostModel, limits: Limits, context: PassContext
-) -> Callable[[Plan, Cost, Care], Comparison]:
+) -> Callable[[Plan, Cost, Care, float | None], Comparison]:
     total = max(cost_model.total.macs, 1)
     trials = count(1)
 
-    def time_plan(plan: Plan, cost: Cost, care: Care) -> Comparison:
-        comparison = context.timer.compare(apply_plan(analysis, plan).model, care)
-        what = f"trial {next(trials)}" if care is Care.QUICK else "timed longer"
+    def time_plan(plan: Plan, cost: Cost, care: Care, limit: float | None) -> Comparison:
+        comparison = context.timer.compare(apply_plan(analysis, plan).model, care, limit)
+        what = f"trial {next(trials)}" if care is Care.QUICK else f"timed {_AGAIN[care]}"
         context.reporter.progress(
             f"{what}: {100 * comparison.ratio:.1f} % of the original latency "
             f"with {cost.macs / total:.0%} of its MACs (budget {100 * limits.ratio:.1f} %)"

@@ -74,9 +74,11 @@ class Workbench:
 
     def pipeline(self, request: CompileRequest, on_record: OnRecord) -> Pipeline:
         """Return a request's passes with everything that watches them."""
+        limit = request.budget.ratio_of(self.timer.baseline_ms) if request.budget else None
+        observers = [Verify(self.feeds), Measure(self.timer, limit), *self._remembering]
         repaired_after = request.finetune is not None
         return Pipeline(
-            request.passes, self.observers, self._cost, request.min_accuracy, on_record, repaired_after=repaired_after
+            request.passes, observers, self._cost, request.min_accuracy, on_record, repaired_after=repaired_after
         )
 
     def emit(self, request: CompileRequest, outcome: Outcome, failure: PrunecError | None = None) -> Report:
@@ -179,9 +181,9 @@ class Workbench:
         return Journal.at(cache_folder() / "journals", self.loaded.sha256, self.request.target.identity().key())
 
     @cached_property
-    def observers(self) -> list[Observer]:
-        """What is looked at after each pass; one content is timed and judged once."""
-        observers: list[Observer] = [Verify(self.feeds), Measure(self.timer)]
+    def _remembering(self) -> list[Observer]:
+        """Observers that remember what they have seen, whatever the budget."""
+        observers: list[Observer] = []
         if self.accuracy:
             observers.append(Assess(self.accuracy, self.timer))
         if self.request.dump_directory:

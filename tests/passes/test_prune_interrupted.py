@@ -22,11 +22,11 @@ class InterruptedTimer:
     def baseline_ms(self):
         return self.timer.baseline_ms
 
-    def compare(self, model, care=Care.QUICK):
+    def compare(self, model, care=Care.QUICK, limit=None):
         self.left -= 1
         if self.left == 0:
             raise Interrupted
-        return self.timer.compare(model, care)
+        return self.timer.compare(model, care, limit)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from toolchain.data.metric import Score
 from toolchain.errors import PrunecError, UsageError
 from toolchain.graph.cost import CostModel
 from toolchain.graph.oracle import relative_error
+from toolchain.measure.journal import Journal
 from toolchain.pipeline.contract import Pass, PassResult
 from toolchain.pipeline.observers import Dump, Measure, Observer, Verify
 from toolchain.pipeline.record import Status
@@ -209,10 +210,11 @@ def test_an_exact_pass_is_checked_and_the_error_is_recorded(tmp_path):
 
 def test_one_content_is_timed_once(tmp_path):
     model = network()
-    timer = timer_of(model, tmp_path)
+    journal = tmp_path / "journal.jsonl"
+    timer = replace(timer_of(model, tmp_path), journal=Journal(journal))
     outcome = run([FoldConstants(), Rematch()], model, tmp_path, [Measure(timer)])
-    assert len(timer.trials) == 1
-    assert outcome.records[2].comparison is outcome.records[0].comparison
+    assert len(journal.read_text().splitlines()) == 1
+    assert outcome.records[2].comparison == outcome.records[0].comparison
 
 
 def test_dump_writes_the_model_after_each_pass(tmp_path):

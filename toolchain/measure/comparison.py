@@ -42,6 +42,10 @@ class Comparison:
             return Verdict.SLOWER
         return Verdict.NO_DIFFERENCE
 
+    def undecided(self, limit: float) -> bool:
+        """Tell whether the interval holds a limit: it does not say on which side the ratio is."""
+        return self.low <= limit < self.high
+
     @property
     def half_width(self) -> float:
         """Half the width of the interval, relative to the ratio."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ import onnx
 
 from toolchain.graph.deployment import bind_model
 from toolchain.graph.facts import Binding
-from toolchain.measure.care import Care
+from toolchain.measure.care import Care, held_against
 from toolchain.measure.comparison import Comparison
 from toolchain.measure.journal import Journal, key_of
 from toolchain.measure.latency import Latency
@@ -33,7 +33,6 @@ class EngineTimer:
     binding: Binding
     generator: np.random.Generator
     journal: Journal
-    trials: list[Comparison] = field(default_factory=list)
 
     @classmethod
     def start(
@@ -64,18 +63,18 @@ class EngineTimer:
         """Return the model's engine."""
         return build_deployed(self.target, model, self.binding, self.directory)
 
-    def compare(self, model: onnx.ModelProto, care: Care = Care.QUICK) -> Comparison:
+    def compare(self, model: onnx.ModelProto, care: Care = Care.QUICK, limit: float | None = None) -> Comparison:
         """Build the model's engine and time it against the original's, interleaved."""
         engine = self.build(model)
-        protocol = care.value
+        return held_against(limit, care, lambda protocol: self._compared(engine, protocol))
+
+    def _compared(self, engine: Engine, protocol: Protocol) -> Comparison:
         key = _key([self.baseline, engine], self.feeds, protocol)
-        comparison = self.journal.remember(
+        return self.journal.remember(
             key,
             Comparison,
             lambda: compare(self.target, self.baseline, engine, self.feeds, protocol=protocol, rng=self.generator),
         )
-        self.trials.append(comparison)
-        return comparison
 
 
 def _key(engines: Sequence[Engine], feeds: Feeds, protocol: Protocol) -> str:

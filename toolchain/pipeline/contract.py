@@ -51,8 +51,8 @@ class Timer(Protocol):
     def baseline_ms(self) -> float:
         """The original's median latency."""
 
-    def compare(self, model: onnx.ModelProto, care: Care = Care.QUICK) -> Comparison:
-        """Build and time, as carefully as is asked for."""
+    def compare(self, model: onnx.ModelProto, care: Care = Care.QUICK, limit: float | None = None) -> Comparison:
+        """Build and time, as carefully as is asked for; what lies on the limit more carefully still."""
 
 
 @dataclass(frozen=True, eq=False)

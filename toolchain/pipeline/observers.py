@@ -15,7 +15,6 @@ from toolchain.errors import ModelError, PrunecError, UsageError
 from toolchain.graph.hashing import model_sha256
 from toolchain.graph.oracle import Feeds, Outputs, compare_with_masked, relative_error
 from toolchain.measure.care import Care
-from toolchain.measure.comparison import Comparison
 from toolchain.measure.timer import EngineTimer
 from toolchain.pipeline.contract import PassResult
 from toolchain.pipeline.record import Check, Record
@@ -77,17 +76,15 @@ def _check_finite(outputs: Outputs) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Measure(Observer):
-    """Build the engine and time it against the original's; one content is timed once."""
+    """Build the engine and time it against the original's; one content is timed once, closer where it is on a limit."""
 
     timer: EngineTimer
-    _seen: dict[str, Comparison] = field(default_factory=dict)
+    limit: float | None = None
+    """The ratio that the result is held against, if any."""
 
     def observe(self, before: onnx.ModelProto, result: PassResult, record: Record) -> Record:  # noqa: ARG002
         """Add latency and ratio."""
-        key = model_sha256(result.model)
-        if key not in self._seen:
-            self._seen[key] = self.timer.compare(result.model, Care.FINAL)
-        return replace(record, comparison=self._seen[key])
+        return replace(record, comparison=self.timer.compare(result.model, Care.FINAL, self.limit))
 
 
 @dataclass(frozen=True, eq=False)

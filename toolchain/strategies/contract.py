@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import gcd
 from typing import ClassVar, Protocol
@@ -81,8 +81,8 @@ class Problem:
     branches: Mapping[str, tuple[str, ...]]
     """For each group that can have width 0, the groups that go with it, itself first."""
     limits: Limits
-    time_plan: Callable[[Plan, Cost, Care], Comparison]
-    """Builds and times a plan."""
+    time_plan: Callable[[Plan, Cost, Care, float | None], Comparison]
+    """Builds and times a plan; closer where it is on a limit."""
     make_latency: Callable[[], LatencyModel]
     score: Callable[[str, Plan], Importance]
     """Scores units by a criterion in the network as it is after a plan and its repair; units that are gone score -inf.
@@ -147,16 +147,24 @@ class Problem:
         cost = self.cost(plan)
         trial = self._trial(plan, cost, Care.QUICK)
         near = trial.comparison.low <= self.limits.ratio and self.limits.counts_hold(cost)
-        self.trials.append(self._trial(plan, cost, Care.DECIDING) if near else trial)
+        self.trials.append(self._trial(plan, cost, Care.DECIDING, self.limits.ratio) if near else trial)
         return self.trials[-1]
+
+    def confirmed(self, trial: Trial) -> Trial:
+        """Time a plan once more, as it will be reported: of several trials the luckiest seems best."""
+        return self._trial(trial.plan, trial.cost, Care.FINAL, self.limits.ratio)
+
+    def tightened(self, ratio: float) -> Problem:
+        """Return the same problem with a lower budget of latency; what was timed and learned stays."""
+        return replace(self, limits=replace(self.limits, ratio=ratio), make_latency=lambda: self.latency)
 
     def so_far(self) -> Found:
         """Return what an interrupted search leaves: the slowest trial within the limits, else the fastest."""
         within = slowest_within(self.trials)
         return Found(within or fastest(self.trials), tuple(self.trials), within is not None)
 
-    def _trial(self, plan: Plan, cost: Cost, care: Care) -> Trial:
-        comparison = self.time_plan(plan, cost, care)
+    def _trial(self, plan: Plan, cost: Cost, care: Care, limit: float | None = None) -> Trial:
+        comparison = self.time_plan(plan, cost, care, limit)
         return Trial(plan, cost, comparison, self.limits.hold(comparison, cost))
 
     def loss(self, name: str, width: int) -> float:

@@ -21,9 +21,9 @@ from toolchain.data.preprocess import Preprocess
 from toolchain.data.split import Indices, split
 from toolchain.emit.judgement import judge_ratio
 from toolchain.errors import AccuracyFloorMissed, BudgetMissed, ExitCode, TooNoisy
-from toolchain.measure.care import Care
+from toolchain.measure.care import Care, held_against
 from toolchain.measure.comparison import Comparison
-from toolchain.measure.protocol import compare
+from toolchain.measure.protocol import Protocol, compare
 from toolchain.measure.timer import build_deployed
 from toolchain.targets.onnxruntime import ReferenceSession
 from toolchain.verify.subject import Subject
@@ -39,14 +39,16 @@ class AccuracyWish:
     metric: str = "auto"
 
 
-def compare_with_original(subject: Subject) -> Comparison:
-    """Build the original's engine and time the bundle's against it."""
+def compare_with_original(subject: Subject, largest: float) -> Comparison:
+    """Build the original's engine and time the bundle's against it, closer where it is on the largest ratio."""
     with tempfile.TemporaryDirectory(prefix="prunec-") as folder:
         baseline = build_deployed(subject.target, subject.source.original, subject.binding, Path(folder))
         generator = np.random.default_rng(subject.seed)
-        return compare(
-            subject.target, baseline, subject.engine, subject.feeds, protocol=Care.FINAL.value, rng=generator
-        )
+
+        def timed(protocol: Protocol) -> Comparison:
+            return compare(subject.target, baseline, subject.engine, subject.feeds, protocol=protocol, rng=generator)
+
+        return held_against(largest, Care.FINAL, timed)
 
 
 def require_ratio(comparison: Comparison, largest: float) -> str:

@@ -142,7 +142,7 @@ class _Verifier:
     def _time(self, subject: Subject) -> str:
         assert self._request.largest_ratio is not None
         with device_lock(subject.target.identity().device, self._reporter.progress):
-            comparison = compare_with_original(subject)
+            comparison = compare_with_original(subject, self._request.largest_ratio)
         self._latency = LatencyFigure.of(comparison)
         return require_ratio(comparison, self._request.largest_ratio)
 

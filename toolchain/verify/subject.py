@@ -155,7 +155,12 @@ class _NoTimer:
         """Refuse."""
         raise PrunecError("a pass before pruning asks for latencies, which a verification does not have")
 
-    def compare(self, model: onnx.ModelProto, care: Care = Care.QUICK) -> Comparison:  # noqa: ARG002
+    def compare(
+        self,
+        model: onnx.ModelProto,  # noqa: ARG002
+        care: Care = Care.QUICK,  # noqa: ARG002
+        limit: float | None = None,  # noqa: ARG002
+    ) -> Comparison:
         """Refuse."""
         raise PrunecError("a pass before pruning times engines, which a verification does not do")
 
