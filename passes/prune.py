@@ -34,10 +34,12 @@ AUTO = "auto"
 _AGAIN = {Care.DECIDING: "longer", Care.FINAL: "once more"}
 """How a plan is timed after its first time."""
 
-JUDGED_SAMPLES = (16, 256)
-"""The fewest and the most samples that repair and judge a candidate; the result is repaired on all."""
-JUDGED_MACS = 2e10
-"""What the samples between these may cost: a large network is judged by fewer."""
+REPAIR_SAMPLES = (16, 256)
+"""The fewest and the most samples that a candidate is repaired on; the result is repaired on all."""
+REPAIR_MACS = 2e10
+"""What the samples between these may cost: a large network's candidates are repaired on fewer."""
+JUDGING = 4
+"""How many samples judge for each that repairs, as far as there are so many."""
 
 
 @dataclass(frozen=True)
@@ -144,8 +146,8 @@ def _divergence(analysis: Analysis, macs: int, context: PassContext) -> Divergen
     """Return what judges candidates, repaired on few samples: a search asks for dozens."""
     if context.calibration is None:
         return None
-    samples = int(np.clip(JUDGED_MACS / max(macs, 1), *JUDGED_SAMPLES))
-    few = replace(context, calibration=FewSamples(context.calibration, samples))
+    samples = int(np.clip(REPAIR_MACS / max(macs, 1), *REPAIR_SAMPLES))
+    few = replace(context, calibration=FewSamples(context.calibration, samples, JUDGING * samples))
     return Candidates(analysis, few, _score).divergence
 
 
