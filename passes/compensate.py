@@ -44,15 +44,15 @@ class Compensate(Pass):
     2017) linear regression, extended to all layers in sequence. No labels, no gradients.
 
     At most `samples` samples are run, a quarter of them to judge, and each layer is fitted on `positions_per_unknown`
-    random output positions for each unknown; `memory_bytes` bounds the activations and targets held at a time,
-    beside the largest layer's moments. The result is kept only if the outputs diverge less
+    random output positions for each unknown, fewer where there are fewer samples; `memory_bytes` bounds the activations
+    and targets held at a time, beside the largest layer's moments. The result is kept only if the outputs diverge less
     from the original's on held-out samples.
     """
 
     repairs: ClassVar[bool] = True
 
-    samples: int = 512
-    positions_per_unknown: int = 16
+    samples: int = 1024
+    positions_per_unknown: int = 64
     memory_bytes: int = 2 << 30
 
     def run(self, model: onnx.ModelProto, context: PassContext) -> PassResult:

@@ -1,5 +1,6 @@
 import numpy as np
 import onnx
+import pytest
 from oracle import analysed, execute
 from small import network, samples_of
 
@@ -7,7 +8,7 @@ from passes.linear.convolution import Convolution
 from passes.linear.matmul import MatMul
 from toolchain.graph.facts import Fact
 from toolchain.recovery.layer import rows_of
-from toolchain.recovery.original import Sampling, draw, in_rounds, observe_original
+from toolchain.recovery.original import Sampling, draw, in_rounds, observe_original, positions_for
 
 
 def test_positions_are_drawn_once_each_in_order_and_alike_for_one_key():
@@ -16,6 +17,24 @@ def test_positions_are_drawn_once_each_in_order_and_alike_for_one_key():
     np.testing.assert_array_equal(at, draw(50, 1000, (1, 2, 3)))
     assert np.any(at != draw(50, 1000, (1, 2, 4)))
     np.testing.assert_array_equal(draw(50, 20, (1,)), np.arange(20))
+
+
+@pytest.mark.parametrize(
+    ("unknowns", "per_unknown", "fitting", "positions"),
+    [
+        (576, 64, 768, 36864),  # all samples that were asked for
+        (576, 64, 9999, 36864),
+        (576, 64, 384, 18432),  # half of them
+        (576, 64, 10, 9216),  # never fewer than 16 for each unknown
+        (576, 8, 10, 4608),  # unless fewer were asked for
+        (9, 64, 768, 4096),  # never fewer than 4,096
+    ],
+)
+def test_a_layer_is_fitted_on_positions_in_proportion_to_unknowns_and_samples(
+    unknowns, per_unknown, fitting, positions
+):
+    sampling = Sampling(samples=1024, positions_per_unknown=per_unknown, memory_bytes=1 << 30, seed=0)
+    assert positions_for(unknowns, sampling, fitting) == positions
 
 
 def test_rounds_hold_every_tensor_once_within_the_limit():

@@ -17,15 +17,17 @@ from toolchain.graph.layerwise import samples_within
 from toolchain.recovery.layer import Array, Indices, LinearLayer, linear_layers, position_shape, rows_of
 from toolchain.targets.onnxruntime import ReferenceSession
 
-FEWEST_POSITIONS = 4096
+FEWEST_POSITIONS, FEWEST_PER_UNKNOWN = 4096, 16
+"""What few samples give too: a fit on fewer positions follows their noise."""
 
 
 @dataclass(frozen=True)
 class Sampling:
     """How much is looked at.
 
-    `samples` counts fitting and held-out ones, `positions_per_unknown` what a layer is fitted on. `memory_bytes` bounds
-    activations held at a time (half of it) and targets kept (a quarter).
+    `samples` counts fitting and held-out ones, `positions_per_unknown` what a layer is fitted on where there are so
+    many samples; fewer have fewer, since neighbours in one image say much the same. `memory_bytes` bounds activations
+    held at a time (half of it) and targets kept (a quarter).
     """
 
     samples: int
@@ -84,16 +86,21 @@ def observe_original(
     index = analysis.index
     layers = {index.nodes[number].output[0]: layer for number, layer in linear_layers(index, kinds).items()}
     limit = min(sampling.samples, samples_within(index, analysis.facts, sampling.memory_bytes // 2))
-    fitting = list(up_to(calibration.batches(), max(1, limit * 3 // 4)))
+    fitting = list(up_to(calibration.batches(), fitting_part(limit)))
     held_out = list(up_to(calibration.held_out(), max(1, limit // 4)))
     ends = {name: _end(analysis, layer) for name, layer in layers.items()}
     batches = [*fitting, *held_out]
-    positions = _positions(analysis, layers, sampling)
+    positions = _positions(analysis, layers, sampling, sum(map(batch_size, fitting)))
     samples = _samples(analysis, layers, ends, calibration, batches, positions, len(fitting), sampling)
     targets = {name: Target(layers[name], *ends[name], samples[name]) for name in layers}
     session = ReferenceSession(analysis.model)
     expected = Expected([session.run(feeds) for feeds in held_out])
     return Original(analysis, layers, batches, len(fitting), targets, expected)
+
+
+def fitting_part(samples: int) -> int:
+    """Return how many of the samples make results: all but a quarter, which chooses between them."""
+    return max(1, samples * 3 // 4)
 
 
 def in_rounds(names: Sequence[str], facts: Mapping[str, Fact], batch: int, limit_bytes: int) -> Iterator[list[str]]:
@@ -110,6 +117,13 @@ def in_rounds(names: Sequence[str], facts: Mapping[str, Fact], batch: int, limit
         used += size
     if round_:
         yield round_
+
+
+def positions_for(unknowns: int, sampling: Sampling, fitting: int) -> int:
+    """Return how many positions so many unknowns are fitted on: in proportion to them and to the samples that fit."""
+    share = min(1.0, fitting / fitting_part(sampling.samples))
+    per_unknown = min(max(sampling.positions_per_unknown * share, FEWEST_PER_UNKNOWN), sampling.positions_per_unknown)
+    return max(FEWEST_POSITIONS, int(per_unknown * unknowns))
 
 
 def draw(count: int, available: int, key: Sequence[int]) -> Indices:
@@ -147,13 +161,13 @@ def _samples(
     return samples
 
 
-def _positions(analysis: Analysis, layers: Mapping[str, LinearLayer], sampling: Sampling) -> dict[str, int]:
-    """Return how many positions each layer is fitted on, in proportion to its unknowns and within the memory."""
+def _positions(
+    analysis: Analysis, layers: Mapping[str, LinearLayer], sampling: Sampling, fitting: int
+) -> dict[str, int]:
+    """Return how many positions each layer is fitted on, within the memory."""
     shapes = {name: analysis.facts[layer.weight].shape or () for name, layer in layers.items()}
-    wanted = {
-        name: max(FEWEST_POSITIONS, sampling.positions_per_unknown * len(layer.column_channels(shapes[name])))
-        for name, layer in layers.items()
-    }
+    unknowns = {name: len(layer.column_channels(shapes[name])) for name, layer in layers.items()}
+    wanted = {name: positions_for(count, sampling, fitting) for name, count in unknowns.items()}
     widths = {
         name: (shape := analysis.facts[layer.output].shape or (1,))[layer.channel_axis(len(shape))]
         for name, layer in layers.items()
