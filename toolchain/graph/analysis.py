@@ -141,18 +141,18 @@ def analyse(
 
 def _shared_parameters(index: GraphIndex) -> dict[str, list[Use]]:
     """Return all uses of each parameter that has several; to be an output of the graph is one."""
-    outputs = {output.name for output in index.outputs}
-    read = (name for name, count in index.read_counts.items() if count + (name in outputs) > 1)
-    used = {name: index.uses[name] for name in read if name in index.constants}
+    outputs, times = {output.name for output in index.outputs}, index.read_counts
+    shared = [name for name in index.constants if name in times and times[name] + (name in outputs) > 1]
     at_end = Use(len(index.nodes), 0)
-    return {name: [*uses, at_end] if name in outputs else uses for name, uses in used.items()}
+    return {name: [*index.uses[name], *([at_end] if name in outputs else [])] for name in shared}
 
 
 def _label_nodes(index: GraphIndex, rules: Mapping[str, Rule], labels: Labels) -> None:
     """Ask each op's rule, where there is one and the shapes of all its tensors are known or do not matter."""
-    unread = index.producers.keys() - index.read_counts.keys() - {output.name for output in index.outputs}
-    known = {"", *unread, *(name for name, fact in labels.facts.items() if fact.shape is not None)}
-    unknown = (index.producers.keys() | index.read_counts.keys()) - known
+    unknown = {name for name, fact in labels.facts.items() if fact.shape is None}
+    unknown |= index.read_counts.keys() - labels.facts.keys()
+    unknown &= index.read_counts.keys() | {output.name for output in index.outputs}
+    unknown.discard("")
     for number, (op, read, made) in enumerate(zip(index.ops, index.node_inputs, index.node_outputs, strict=True)):
         rule = rules.get(op)
         if rule is None or number in index.captures or not (unknown.isdisjoint(read) and unknown.isdisjoint(made)):

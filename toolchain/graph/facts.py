@@ -39,7 +39,7 @@ Binding = Mapping[str, int]
 """Symbolic dimension to the number that stands for it."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)  # not frozen: every parameter has one, and it would take three times as long to make
 class Fact:
     """What is known of one tensor; `shape` and `value` are None where they are not known.
 
@@ -112,8 +112,9 @@ class FactWalk:
         """Infer the types of the whole graph at once, which is valid while no constant is changed."""
         types = {item.name: _tensor_type(self.facts[item.name]) for item in self.index.inputs}
         found = _type_facts(infer_types(self.index, types))
-        self.facts.update((name, fact) for name, fact in found.items() if fact.shape is not None)
-        self._inferred.update(found.keys() & self.facts.keys())
+        known = {name: fact for name, fact in found.items() if fact.shape is not None}
+        self.facts.update(known)
+        self._inferred.update(known)
 
     def set_constant(self, name: str, tensor: onnx.TensorProto) -> None:
         """Record an initialiser; its value is kept where it is small."""
@@ -123,8 +124,10 @@ class FactWalk:
         self.facts.update(dict.fromkeys(tensors, Fact(data_type, shape)))
         if prod(shape) > SMALL_ELEMENTS:
             return
-        inside = {name: tensor for name, tensor in tensors.items() if not tensor.external_data}
-        self.facts.update((name, Fact(data_type, shape, tensor)) for name, tensor in inside.items())
+        inside = {
+            name: Fact(data_type, shape, tensor) for name, tensor in tensors.items() if not tensor.external_data
+        }
+        self.facts.update(inside)
         self._evaluated.update(inside)
 
     def assume(self, facts: Mapping[str, Fact]) -> None:
@@ -136,9 +139,11 @@ class FactWalk:
         self._visit(node, tuple(node.input), tuple(node.output))
 
     def visit_all(self) -> None:
-        """Visit the nodes of the index in order."""
-        for node, read, made in zip(self.index.nodes, self.index.node_inputs, self.index.node_outputs, strict=True):
-            self._visit(node, read, made)
+        """Visit the nodes of the index in order, but for those of which nothing is left to be told: nearly all."""
+        index, inferred, evaluated = self.index, self._inferred, self._evaluated
+        for number, (op, read, made) in enumerate(zip(index.ops, index.node_inputs, index.node_outputs, strict=True)):
+            if op == "Shape" or evaluated.issuperset(read) or not inferred.issuperset(made):
+                self._visit(index.nodes[number], read, made)
 
     def _visit(self, node: onnx.NodeProto, read: Sequence[str], made: Sequence[str]) -> None:
         if not self._inferred.issuperset(made):

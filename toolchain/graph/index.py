@@ -119,7 +119,7 @@ class GraphIndex:
     @cached_property
     def ops(self) -> tuple[str, ...]:
         """The op of each node; one of another domain than ONNX's own is written `domain::op`."""
-        return tuple(qualified_op(node) for node in self.nodes)
+        return tuple([qualified_op(node) if node.domain else node.op_type for node in self.nodes])
 
     @cached_property
     def node_inputs(self) -> tuple[tuple[str, ...], ...]:

@@ -38,10 +38,8 @@ def infer_types(index: GraphIndex, input_types: Mapping[str, onnx.TypeProto]) ->
         if _is_shape_arithmetic(data_type, shape):
             graph.initializer.extend([index.constants[name] for name in names])
             continue
-        first = len(graph.initializer)  # the size without the weights
-        graph.initializer.extend([onnx.TensorProto(data_type=data_type, dims=shape)] * len(names))
-        for tensor, name in zip(graph.initializer[first:], names, strict=True):
-            tensor.name = name
+        for name in names:  # the size without the weights
+            graph.initializer.add(name=name, data_type=data_type).dims.extend(shape)
     try:
         inferred = shape_inference.infer_shapes(weightless, data_prop=_is_bounded(index))
     except (shape_inference.InferenceError, RuntimeError):
