@@ -47,8 +47,10 @@ def int_attribute(node: onnx.NodeProto, name: str, default: int) -> int:
 
 def ints_attribute(node: onnx.NodeProto, name: str) -> list[int] | None:
     """Return a list-of-integers attribute; None when it is absent."""
-    value = attribute(node, name)
-    return None if value is None else [int(item) for item in value]  # type: ignore[union-attr]
+    for candidate in node.attribute:
+        if candidate.name == name and candidate.type == onnx.AttributeProto.INTS:
+            return [*candidate.ints]
+    return None
 
 
 def describe(node: onnx.NodeProto) -> str:

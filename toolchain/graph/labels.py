@@ -215,6 +215,8 @@ class Labels:
 
         Where the labels vary along no other axis, one unit would span the whole tensor: it is frozen.
         """
+        if labels.size == 1:
+            return labels
         axes = set(axes)
         held = [axis for axis in varying_axes(labels) if axis in axes]
         if not held:
