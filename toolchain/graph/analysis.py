@@ -19,7 +19,7 @@ from toolchain.graph.facts import Binding, Fact, bind_inputs, infer_facts
 from toolchain.graph.index import GraphIndex, Use
 from toolchain.graph.labels import Labels, Reason, Role
 from toolchain.graph.limits import check_elements
-from toolchain.graph.places import Axis, UnitArray, find_axes
+from toolchain.graph.places import Axis, Places, UnitArray, find_places
 from toolchain.graph.resolution import Resolution
 from toolchain.graph.rule import NodeView, Rule
 from toolchain.graph.size_use import resolve_counted_channels
@@ -131,9 +131,9 @@ def analyse(
         reason = Reason(f"graph output '{output.name}'", "its size is part of the interface")
         labels.freeze_tensor(output.name, reason)
     resolution = resolve_counted_channels(index, facts, labels)
-    axes = find_axes(labels, resolution)
-    tensors = {name: axes[id(array)] for name, array in labels.tensors.items() if id(array) in axes}
-    sites = _parameter_sites(labels, axes)
+    places = find_places(labels, resolution)
+    tensors = {name: places.axes[id(array)] for name, array in labels.tensors.items() if id(array) in places.axes}
+    sites = _parameter_sites(labels, places)
     groups = _groups(index, tensors, sites, resolution)
     counts, total = _counts(labels, resolution), resolution.count
     return Analysis(model, index, rules, labels, bound, facts, tensors, sites, groups, total, counts, allow_inexact)
@@ -181,12 +181,14 @@ def _apply(rule: Rule, view: NodeView) -> None:
         ) from error
 
 
-def _parameter_sites(labels: Labels, axes: Mapping[int, Axis]) -> tuple[ParameterSite, ...]:
-    found = ((site, axes[id(site.labels)]) for site in labels.sites if id(site.labels) in axes)
-    return tuple(
-        ParameterSite(name, axis if own is None else own, role, node_index, units)
-        for (name, node_index, _, role, _, own), (axis, units) in found
-    )
+def _parameter_sites(labels: Labels, places: Places) -> tuple[ParameterSite, ...]:
+    found = []
+    for name, node_index, _, role, array, axis in labels.sites:
+        if axis is not None and id(array) in places.vectors:
+            found.append(ParameterSite(name, axis, role, node_index, places.vectors[id(array)]))
+        elif axis is None and id(array) in places.axes:
+            found.append(ParameterSite(name, places.axes[id(array)].axis, role, node_index, places.axes[id(array)].units))
+    return tuple(found)
 
 
 def _counts(labels: Labels, resolution: Resolution) -> tuple[UnitCount, ...]:

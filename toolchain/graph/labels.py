@@ -268,9 +268,17 @@ def all_at_once(unions: Sequence[Union]) -> Unions:
     return Unions(left[apart], right[apart], np.maximum(left, right)[fixed], number[fixed])
 
 
+def vector(line: LabelArray) -> LabelArray:
+    """Return a line without its axes of size 1: the very vector that it was laid out from, where that is known."""
+    whole = line.base
+    if whole is not None and whole.ndim == 1 and whole.size == line.size and line.flags.c_contiguous:
+        return whole
+    return line.reshape(-1)
+
+
 def spread(labels: LabelArray, count: int) -> LabelArray:
     """Return the labels along the one axis that they may vary along as a vector of this length."""
-    return labels.reshape(-1) if labels.size == count else np.full(count, labels.item())
+    return vector(labels) if labels.size == count else np.full(count, labels.item())
 
 
 def _squash(labels: LabelArray, axes: Iterable[int]) -> LabelArray:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from toolchain.errors import ModelError
 from toolchain.graph.facts import UNKNOWN, Fact
 from toolchain.graph.index import GraphIndex, describe, int_attribute, ints_attribute
-from toolchain.graph.labels import LabelArray, Labels, Reason, Role, Site, is_line, long_axis
+from toolchain.graph.labels import LabelArray, Labels, Reason, Role, Site, is_line, long_axis, vector
 
 Array = npt.NDArray[Any]
 IndexArray = npt.NDArray[np.int64]
@@ -115,13 +115,13 @@ class NodeView:
         if rank == 1:
             self.site_along(0, position, role, labels)
         elif is_line(labels):
-            self.site_along(long_axis(labels, shape), position, role, labels.reshape(-1))
+            self.site_along(long_axis(labels, shape), position, role, vector(labels))
         else:
             self.labels.site(Site(self.inputs[position], self.node_index, position, role, labels, None))
 
-    def site_along(self, axis: int, position: int, role: Role, vector: LabelArray) -> None:
-        """Record the labels that a parameter carries along one of its axes at this use."""
-        self.labels.sites.append(Site(self.inputs[position], self.node_index, position, role, vector, axis))
+    def site_along(self, axis: int, position: int, role: Role, labels: LabelArray) -> None:
+        """Record the vector of labels that a parameter carries along one of its axes at this use."""
+        self.labels.sites.append(Site(self.inputs[position], self.node_index, position, role, labels, axis))
 
     def hold_all_but(self, axis: int, why: str) -> LabelArray:
         """Hold every axis of the first input but this one, and return its labels."""
