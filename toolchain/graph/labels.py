@@ -259,9 +259,10 @@ class Labels:
 
 def all_at_once(unions: Sequence[Union]) -> Unions:
     """Tell what was united from what was frozen, over all unions at once."""
-    none = np.zeros(0, np.int64)
-    left = np.concatenate([none, *(union.left.ravel() for union in unions)])
-    right = np.concatenate([none, *(union.right.ravel() for union in unions)])
+    if not unions:
+        return Unions(*[np.zeros(0, np.int64)] * 4)
+    left = np.concatenate([union.left.ravel() for union in unions])
+    right = np.concatenate([union.right.ravel() for union in unions])
     number = np.repeat(np.arange(len(unions)), [union.left.size for union in unions])
     fixed = (left == KEPT) != (right == KEPT)
     apart = (left != right) & ~fixed

@@ -101,7 +101,7 @@ class Resolution:
     def _parameter_unions(self) -> None:
         """Unite a parameter's labels over all its uses; a use that no rule recorded freezes them."""
         by_parameter: dict[str, list[Site]] = defaultdict(list)
-        for site in self._labels.sites:
+        for site in self._labels.sites if self._labels.shared else ():
             if site.parameter in self._labels.shared:
                 by_parameter[site.parameter].append(site)
         for parameter, sites in by_parameter.items():
@@ -125,16 +125,16 @@ def _components_of(left: LabelArray, right: LabelArray, size: int) -> LabelArray
 
     1. Every vertex is a root: it points at itself.
     2. Of the roots of an edge's two ends the larger one is made to point at the smaller one, of several the smallest.
-    3. Every vertex comes to point at its root (pointers are doubled); repeat from 2 while an edge has two roots.
+    3. Every end of an edge comes to point at its root (pointers are doubled); repeat from 2 while an edge has two roots.
 
     (Shiloach and Vishkin, "An O(log n) parallel connectivity algorithm", 1982; there a root takes any neighbour.)
     """
-    parent = np.arange(size)
-    here, there = parent[left], parent[right]
+    parent, ends = np.arange(size), np.concatenate([left, right])
+    here, there = left, right
     while np.any(apart := here != there):
         left, right, here, there = left[apart], right[apart], here[apart], there[apart]
         np.minimum.at(parent, np.maximum(here, there), np.minimum(here, there))
-        while np.any((further := parent[parent]) != parent):
-            parent = further
+        while np.any((further := parent[above := parent[ends]]) != above):
+            parent[ends] = further
         here, there = parent[left], parent[right]
     return parent
