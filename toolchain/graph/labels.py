@@ -123,12 +123,13 @@ def long_axis(line: LabelArray, shape: Sequence[int] = ()) -> int:
 
 def varying_axes(labels: LabelArray) -> list[int]:
     """Return the axes along which the labels are not all the same."""
-    size, shape = labels.size, labels.shape
-    if size == 1:
-        return []
-    if size and size in shape and labels.item(0) != labels.item(-1):
-        return [shape.index(size)]  # nearly always: one look at both ends tells
-    return [axis for axis in wide_axes(labels) if (labels != labels.take([0], axis)).any()]
+    return [axis for axis in wide_axes(labels) if _varies(labels, axis)] if labels.size > 1 else []
+
+
+def _varies(labels: LabelArray, axis: int) -> bool:
+    """Look at both ends of the axis, which nearly always tells, then at all positions."""
+    last = (0,) * axis + (-1,) + (0,) * (labels.ndim - axis - 1)
+    return labels.item(last) != labels.item(0) or bool((labels != labels.take([0], axis)).any())
 
 
 def wide_axes(labels: LabelArray) -> list[int]:
