@@ -85,12 +85,12 @@ class Elementwise(Rule):
         if view.index.opset < NUMPY_BROADCASTING_OPSET and len(view.inputs) > 1:
             view.freeze_inputs("before opset 7 it broadcasts by other rules")
             return
-        positions, constants = range(len(view.inputs)), view.index.constants
-        parameters = [position for position in positions if view.inputs[position] in constants]
-        live = [position for position in positions if view.inputs[position] and position not in parameters]
+        constants = view.index.constants
+        live = [number for number, name in enumerate(view.inputs) if name and name not in constants]
         labels = reduce(partial(_merge, view), [_aligned(view, position, rank) for position in live]).labels
-        for position in parameters:
-            lay_along_constant(view, position, labels)
+        for position, name in enumerate(view.inputs):
+            if name in constants:
+                lay_along_constant(view, position, labels)
         view.assign(labels)
 
     def is_pointwise(self, view: NodeView) -> bool:  # noqa: ARG002

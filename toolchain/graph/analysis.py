@@ -153,11 +153,12 @@ def _label_nodes(index: GraphIndex, rules: Mapping[str, Rule], labels: Labels) -
     unknown |= index.read_counts.keys() - labels.facts.keys()
     unknown &= index.read_counts.keys() | {output.name for output in index.outputs}
     unknown.discard("")
+    labelled = labels.tensors.keys()
     for number, (op, read, made) in enumerate(zip(index.ops, index.node_inputs, index.node_outputs, strict=True)):
         rule = rules.get(op)
-        if rule is None or number in index.captures or not (unknown.isdisjoint(read) and unknown.isdisjoint(made)):
+        if rule is None or number in index.captures or (unknown and not unknown.isdisjoint((*read, *made))):
             _label_opaque(NodeView(index, number, labels), rule, unknown)
-        elif not (rule.only_carries and labels.tensors.keys().isdisjoint(read)):
+        elif not (rule.only_carries and labelled.isdisjoint(read)):
             _apply(rule, NodeView(index, number, labels))
 
 

@@ -105,8 +105,8 @@ class FactWalk:
         self._opsets = list(index.model.opset_import)
         for item in index.inputs:
             self.facts[item.name] = _input_fact(item, binding)
-        for (data_type, shape), names in index.constants_by_type.items():
-            self._set_constants(data_type, shape, {name: index.constants[name] for name in names})
+        for (data_type, shape), tensors in index.constants_by_type.items():
+            self._set_constants(data_type, shape, tensors)
 
     def look_ahead(self) -> None:
         """Infer the types of the whole graph at once, which is valid while no constant is changed."""
@@ -121,14 +121,12 @@ class FactWalk:
         self._set_constants(tensor.data_type, tuple(tensor.dims), {name: tensor})
 
     def _set_constants(self, data_type: int, shape: tuple[int, ...], tensors: Mapping[str, onnx.TensorProto]) -> None:
-        self.facts.update(dict.fromkeys(tensors, Fact(data_type, shape)))
-        if prod(shape) > SMALL_ELEMENTS:
-            return
-        inside = {
-            name: Fact(data_type, shape, tensor) for name, tensor in tensors.items() if not tensor.external_data
-        }
-        self.facts.update(inside)
-        self._evaluated.update(inside)
+        small, without_value = prod(shape) <= SMALL_ELEMENTS, Fact(data_type, shape)
+        for name, tensor in tensors.items():
+            self.facts[name] = without_value
+            if small and not tensor.external_data:
+                self.facts[name] = Fact(data_type, shape, tensor)
+                self._evaluated.add(name)
 
     def assume(self, facts: Mapping[str, Fact]) -> None:
         """Record facts that a caller knows from elsewhere."""

@@ -111,11 +111,11 @@ class GraphIndex:
         return next((item.version for item in self.model.opset_import if item.domain in ("", "ai.onnx")), 1)
 
     @cached_property
-    def constants_by_type(self) -> dict[tuple[int, tuple[int, ...]], list[str]]:
-        """Data type and shape to the names of the initialisers that have them: many share few."""
-        found: dict[tuple[int, tuple[int, ...]], list[str]] = defaultdict(list)
+    def constants_by_type(self) -> dict[tuple[int, tuple[int, ...]], dict[str, onnx.TensorProto]]:
+        """Data type and shape to the initialisers that have them, by name: many share few."""
+        found: dict[tuple[int, tuple[int, ...]], dict[str, onnx.TensorProto]] = defaultdict(dict)
         for name, tensor in self.constants.items():
-            found[tensor.data_type, tuple(tensor.dims[:])].append(name)
+            found[tensor.data_type, tuple(tensor.dims[:])][name] = tensor
         return found
 
     @cached_property

@@ -34,11 +34,11 @@ def infer_types(index: GraphIndex, input_types: Mapping[str, onnx.TypeProto]) ->
     graph.name = "types"
     graph.node.extend(index.nodes)
     graph.input.extend(onnx.ValueInfoProto(name=name, type=proto) for name, proto in input_types.items())
-    for (data_type, shape), names in index.constants_by_type.items():
+    for (data_type, shape), tensors in index.constants_by_type.items():
         if _is_shape_arithmetic(data_type, shape):
-            graph.initializer.extend([index.constants[name] for name in names])
+            graph.initializer.extend(tensors.values())
             continue
-        for name in names:  # the size without the weights
+        for name in tensors:  # the size without the weights
             graph.initializer.add(name=name, data_type=data_type).dims.extend(shape)
     try:
         inferred = shape_inference.infer_shapes(weightless, data_prop=_is_bounded(index))
