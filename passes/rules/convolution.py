@@ -91,15 +91,17 @@ def _label_depthwise(view: NodeView, inputs: LabelArray, made: int) -> LabelArra
 
 def _label_grouped(view: NodeView, inputs: LabelArray, made: int, groups: int) -> LabelArray:
     """Label the weight, whose axis that spans one group has the first one's labels; return those of the output."""
-    outputs = one_group = view.labels.fresh(made // groups)
+    outputs = one_made = view.labels.fresh(made // groups)
+    one_taken = inputs
     if groups > 1:
-        columns = inputs.reshape(groups, -1)
-        view.labels.unite(columns, columns[:1], view.reason("its groups must stay equal in size"))
-        outputs = np.tile(one_group, groups)
+        one_taken = inputs[: len(inputs) // groups]
+        reason = view.reason("its groups must stay equal in size")
+        view.labels.unite(inputs, np.concatenate([one_taken] * groups), reason)
+        outputs = np.concatenate([one_made] * groups)
     if view.op == "ConvTranspose":
         view.site_along(0, 1, Role.CONSUMES, inputs)
-        view.site_along(1, 1, Role.PRODUCES, one_group)
+        view.site_along(1, 1, Role.PRODUCES, one_made)
     else:
         view.site_along(0, 1, Role.PRODUCES, outputs)
-        view.site_along(1, 1, Role.CONSUMES, inputs if groups == 1 else inputs[: len(inputs) // groups])
+        view.site_along(1, 1, Role.CONSUMES, one_taken)
     return outputs

@@ -110,10 +110,11 @@ def _merge(view: NodeView, left: _Operand, right: _Operand) -> _Operand:
     if left.labels is right.labels and left.shape == right.shape:
         return left
     why = "one operand cannot lose the channels of the other"
-    if left.shape == right.shape and left.labels.size > 1 and right.labels.size > 1:
-        view.labels.unite(left.labels, right.labels, view.reason(why))
-        return max(left, right, key=lambda side: side.labels.size)
     shape = tuple(map(max, left.shape, right.shape))
+    alike = left.shape == right.shape or left.labels.shape == right.labels.shape
+    if alike and left.labels.size > 1 and right.labels.size > 1:  # nearly always
+        view.labels.unite(left.labels, right.labels, view.reason(why))
+        return _Operand(max(left.labels, right.labels, key=np.size), shape)
     for narrow, wide in ((left, right), (right, left)):
         if narrow.broadcasts_to(wide):
             view.labels.freeze(narrow.labels, view.reason("it broadcasts this channel to all others"))
@@ -124,8 +125,7 @@ def _merge(view: NodeView, left: _Operand, right: _Operand) -> _Operand:
             view.labels.freeze(side.labels, reason)
         return _Operand(np.full([1] * len(shape), KEPT, np.int64), shape)
     view.labels.unite(left.labels, right.labels, view.reason(why))
-    wider = max(left.labels, right.labels, key=np.size)
-    return _Operand(wider, shape)
+    return _Operand(max(left.labels, right.labels, key=np.size), shape)
 
 
 def lay_along_constant(view: NodeView, position: int, labels: LabelArray) -> None:

@@ -39,7 +39,10 @@ class Resolution:
     def removable(self, labels: LabelArray) -> LabelArray:
         """Return the units of a label tensor, 0 also where a unit is frozen."""
         units = self.units(labels)
-        return np.where(self._frozen[units], KEPT, units)
+        frozen = self._first_frozen[units] >= 0
+        if not self._labels.allow_inexact:
+            frozen |= self._first_inexact[units] >= 0
+        return np.where(frozen, KEPT, units)
 
     def reasons(self, unit: int) -> tuple[Reason | None, Reason | None]:
         """Return why a unit is frozen, and why what stays would compute something else without it; the first of each.
@@ -64,8 +67,6 @@ class Resolution:
         self.count = int(number[-1]) + 1
         self._first_frozen = self._first(united)
         self._first_inexact = self._first(self._inexact)
-        allowed = np.bool_(self._labels.allow_inexact)
-        self._frozen = (self._first_frozen >= 0) | (self._first_inexact >= 0) & ~allowed
 
     def _first(self, unions: Unions) -> IndexArray:
         """Return the number of the first union that freezes each unit, -1 where none does."""
