@@ -20,7 +20,7 @@ from onnx import defs, numpy_helper, shape_inference
 from onnx.checker import ValidationError
 
 from toolchain.errors import ModelError, UsageError
-from toolchain.graph.evaluation import Case, Evaluator, kind_of
+from toolchain.graph.evaluation import Case, kind_of
 from toolchain.graph.index import GraphIndex, describe, has_subgraphs
 from toolchain.graph.whole_graph import SCALES, infer_types
 
@@ -100,7 +100,6 @@ class FactWalk:
         self.facts: dict[str, Fact] = {"": UNKNOWN}
         self._inferred = {""}
         self._evaluated = {""}
-        self._evaluator = Evaluator(index.model)
         self._cases: dict[Case, tuple[Fact | None, ...]] = {}
         self._opsets = list(index.model.opset_import)
         for item in index.inputs:
@@ -206,7 +205,7 @@ class FactWalk:
         if node.domain not in ("", "ai.onnx") or node.op_type in NON_DETERMINISTIC or has_subgraphs(node):
             return {}
         known = {name: self.facts[name].value for name in node.input if name}
-        return self._evaluator.run(node, {name: value for name, value in known.items() if value is not None})
+        return self.index.evaluator.run(node, {name: value for name, value in known.items() if value is not None})
 
     def _shape_value(self, node: onnx.NodeProto) -> dict[str, Array]:
         shape = self.facts.get(node.input[0], UNKNOWN).shape

@@ -13,6 +13,8 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
+from toolchain.graph.evaluation import Evaluator
+
 AttributeValue = int | float | str | bytes | list[int] | list[float] | list[str] | onnx.TensorProto | None
 
 GRAPH_TYPES = frozenset({onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS})
@@ -109,6 +111,11 @@ class GraphIndex:
     def opset(self) -> int:
         """The version of the default operator set."""
         return next((item.version for item in self.model.opset_import if item.domain in ("", "ai.onnx")), 1)
+
+    @cached_property
+    def evaluator(self) -> Evaluator:
+        """What runs nodes on known values, and remembers them for all who walk this graph."""
+        return Evaluator(self.model)
 
     @cached_property
     def constants_by_type(self) -> dict[tuple[int, tuple[int, ...]], dict[str, onnx.TensorProto]]:
