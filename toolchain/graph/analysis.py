@@ -188,9 +188,8 @@ def _parameter_sites(labels: Labels, places: Places) -> tuple[ParameterSite, ...
         if axis is not None and id(array) in places.vectors:
             found.append(ParameterSite(name, axis, role, node_index, places.vectors[id(array)]))
         elif axis is None and id(array) in places.axes:
-            found.append(
-                ParameterSite(name, places.axes[id(array)].axis, role, node_index, places.axes[id(array)].units)
-            )
+            own, units = places.axes[id(array)]
+            found.append(ParameterSite(name, own, role, node_index, units))
     return tuple(found)
 
 

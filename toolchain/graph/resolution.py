@@ -126,7 +126,8 @@ def _components_of(left: LabelArray, right: LabelArray, size: int) -> LabelArray
 
     1. Every vertex is a root: it points at itself.
     2. Of the roots of an edge's two ends the larger one is made to point at the smaller one, of several the smallest.
-    3. Every end of an edge comes to point at its root (pointers are doubled); repeat from 2 while an edge has two roots.
+    3. Every end of an edge comes to point at its root (pointers are doubled).
+    4. Repeat from 2 while an edge has two roots.
 
     (Shiloach and Vishkin, "An O(log n) parallel connectivity algorithm", 1982; there a root takes any neighbour.)
     """
