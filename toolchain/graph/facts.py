@@ -251,12 +251,10 @@ def _bytes(value: Array | None) -> bytes | None:
     return None if value is None else value.tobytes()
 
 
-def _type_facts(types: Mapping[str, onnx.TypeProto]) -> dict[str, Fact]:
-    """Read types, each distinct one once: a network has few of them."""
-    serialized = {name: proto.SerializeToString() for name, proto in types.items()}
-    distinct = {content: types[name] for name, content in serialized.items()}
-    facts = {content: _type_fact(proto) for content, proto in distinct.items()}
-    return {name: facts[content] for name, content in serialized.items()}
+def _type_facts(types: Mapping[str, bytes]) -> dict[str, Fact]:
+    """Read serialised types, each distinct one once: a network has few of them."""
+    facts = {content: _type_fact(onnx.TypeProto.FromString(content)) for content in {*types.values()}}
+    return {name: facts[content] for name, content in types.items()}
 
 
 def _type_fact(proto: onnx.TypeProto) -> Fact:

@@ -27,8 +27,8 @@ WRITTEN_OUT = frozenset({"Range"})
 """Ops whose values inference writes out while it propagates data, were they 2^62."""
 
 
-def infer_types(index: GraphIndex, input_types: Mapping[str, onnx.TypeProto]) -> dict[str, onnx.TypeProto]:
-    """Return the type of every tensor that could be inferred, given those of the graph's inputs."""
+def infer_types(index: GraphIndex, input_types: Mapping[str, onnx.TypeProto]) -> dict[str, bytes]:
+    """Return the type, serialised, of every tensor that could be inferred, given those of the graph's inputs."""
     weightless = onnx.ModelProto(ir_version=index.model.ir_version, opset_import=index.model.opset_import)
     graph = weightless.graph
     graph.name = "types"
@@ -44,7 +44,7 @@ def infer_types(index: GraphIndex, input_types: Mapping[str, onnx.TypeProto]) ->
         inferred = shape_inference.infer_shapes(weightless, data_prop=_is_bounded(index))
     except (shape_inference.InferenceError, RuntimeError):
         return {}
-    return {item.name: item.type for item in inferred.graph.value_info}
+    return {item.name: item.type.SerializeToString() for item in inferred.graph.value_info}
 
 
 def _is_bounded(index: GraphIndex) -> bool:
