@@ -13,21 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
-from typing import NamedTuple
 
 import numpy as np
 
 from toolchain.errors import ModelError
 from toolchain.graph.labels import LabelArray, Role, along, spread
 from toolchain.graph.rule import Array, Editor, NodeView, Rule
-
-
-class _Channels(NamedTuple):
-    """Labels of the input and output channels, as vectors, and what the weight does with them."""
-
-    inputs: LabelArray
-    outputs: LabelArray
-    role: Role
 
 
 class Convolution(Rule):
@@ -44,11 +35,12 @@ class Convolution(Rule):
         groups, output = _groups(view), view.output_shape()
         taken, made = view.input_shape(0)[1], output[1]
         _check_channels(view, groups, taken, made)
-        channels = _channels(view, groups, taken, made)
-        _label_weight(view, channels, groups)
+        inputs = spread(view.hold_all_but(1, "it convolves along these channels"), taken)
+        depthwise = groups == taken > 1
+        outputs = _label_depthwise(view, inputs, made) if depthwise else _label_grouped(view, inputs, made, groups)
         if biased:
-            view.site(2, channels.role, channels.outputs)
-        view.assign(along(channels.outputs, 1, len(output)))
+            view.site(2, Role.SCALES if depthwise else Role.PRODUCES, outputs)
+        view.assign(along(outputs, 1, len(output)))
 
     def refresh(self, view: NodeView, editor: Editor) -> None:
         """Keep one group a channel in a depthwise convolution."""
@@ -90,26 +82,26 @@ def _is_depthwise(view: NodeView) -> bool:
     return _groups(view) > 1 and _groups(view) == view.input_shape(0)[1]
 
 
-def _channels(view: NodeView, groups: int, taken: int, made: int) -> _Channels:
-    inputs = spread(view.hold_all_but(1, "it convolves along these channels"), taken)
-    if groups == 1:
-        return _Channels(inputs, view.labels.fresh(made), Role.PRODUCES)
-    if groups == taken:
-        return _Channels(inputs, inputs if made == groups else np.repeat(inputs, made // groups), Role.SCALES)
-    columns = inputs.reshape(groups, -1)
-    view.labels.unite(columns, columns[:1], view.reason("its groups must stay equal in size"))
-    return _Channels(inputs, np.tile(view.labels.fresh(made // groups), groups), Role.PRODUCES)
+def _label_depthwise(view: NodeView, inputs: LabelArray, made: int) -> LabelArray:
+    """Label the weight, and return the labels of the output."""
+    outputs = inputs if made == len(inputs) else np.repeat(inputs, made // len(inputs))
+    view.site_along(0, 1, Role.SCALES, inputs if view.op == "ConvTranspose" else outputs)
+    return outputs
 
 
-def _label_weight(view: NodeView, channels: _Channels, groups: int) -> None:
-    """Lay the labels along the weight: the axis that spans one group only carries the first group's labels."""
-    if channels.role is Role.SCALES:
-        view.site_along(0, 1, Role.SCALES, channels.inputs if view.op == "ConvTranspose" else channels.outputs)
-        return
-    inputs, outputs = channels.inputs, channels.outputs
+def _label_grouped(view: NodeView, inputs: LabelArray, made: int, groups: int) -> LabelArray:
+    """Label the weight, whose axis that spans one group has the first one's labels; return those of the output."""
+    outputs = one_made = view.labels.fresh(made // groups)
+    one_taken = inputs
+    if groups > 1:
+        one_taken = inputs[: len(inputs) // groups]
+        reason = view.reason("its groups must stay equal in size")
+        view.labels.unite(inputs, np.concatenate([one_taken] * groups), reason)
+        outputs = np.concatenate([one_made] * groups)
     if view.op == "ConvTranspose":
         view.site_along(0, 1, Role.CONSUMES, inputs)
-        view.site_along(1, 1, Role.PRODUCES, outputs[: len(outputs) // groups])
-        return
-    view.site_along(0, 1, Role.PRODUCES, outputs)
-    view.site_along(1, 1, Role.CONSUMES, inputs if groups == 1 else inputs[: len(inputs) // groups])
+        view.site_along(1, 1, Role.PRODUCES, one_made)
+    else:
+        view.site_along(0, 1, Role.PRODUCES, outputs)
+        view.site_along(1, 1, Role.CONSUMES, one_taken)
+    return outputs

@@ -17,6 +17,7 @@ have held never matters.
 from __future__ import annotations
 
 from functools import partial, reduce
+from typing import NamedTuple
 
 import numpy as np
 
@@ -39,13 +40,15 @@ N_ARY = frozenset(N_ARY_NAMES.split())
 NUMPY_BROADCASTING_OPSET = 7
 
 
-class _Operand:
+class _Operand(NamedTuple):
     """Labels and true sizes of an operand, both brought to the output's rank."""
 
-    def __init__(self, labels: LabelArray, shape: tuple[int, ...]) -> None:
-        self.labels = labels
-        self.shape = shape
-        self.varying = varying_axes(labels)
+    labels: LabelArray
+    shape: tuple[int, ...]
+
+    @property
+    def varying(self) -> list[int]:
+        return varying_axes(self.labels)
 
     def broadcasts_to(self, other: _Operand) -> bool:
         uniform = not self.varying and (bool(other.varying) or not self.labels.any())
@@ -82,11 +85,12 @@ class Elementwise(Rule):
         if view.index.opset < NUMPY_BROADCASTING_OPSET and len(view.inputs) > 1:
             view.freeze_inputs("before opset 7 it broadcasts by other rules")
             return
-        parameters = [position for position, name in enumerate(view.inputs) if name in view.index.constants]
-        live = [position for position, name in enumerate(view.inputs) if name and position not in parameters]
+        constants = view.index.constants
+        live = [number for number, name in enumerate(view.inputs) if name and name not in constants]
         labels = reduce(partial(_merge, view), [_aligned(view, position, rank) for position in live]).labels
-        for position in parameters:
-            lay_along_constant(view, position, labels)
+        for position, name in enumerate(view.inputs):
+            if name in constants:
+                lay_along_constant(view, position, labels)
         view.assign(labels)
 
     def is_pointwise(self, view: NodeView) -> bool:  # noqa: ARG002
@@ -106,10 +110,11 @@ def _merge(view: NodeView, left: _Operand, right: _Operand) -> _Operand:
     if left.labels is right.labels and left.shape == right.shape:
         return left
     why = "one operand cannot lose the channels of the other"
-    if left.shape == right.shape and left.varying and right.varying:
-        view.labels.unite(left.labels, right.labels, view.reason(why))
-        return max(left, right, key=lambda side: side.labels.size)
     shape = tuple(map(max, left.shape, right.shape))
+    alike = left.shape == right.shape or left.labels.shape == right.labels.shape
+    if alike and left.labels.size > 1 and right.labels.size > 1:  # nearly always
+        view.labels.unite(left.labels, right.labels, view.reason(why))
+        return _Operand(max(left.labels, right.labels, key=np.size), shape)
     for narrow, wide in ((left, right), (right, left)):
         if narrow.broadcasts_to(wide):
             view.labels.freeze(narrow.labels, view.reason("it broadcasts this channel to all others"))
@@ -120,13 +125,14 @@ def _merge(view: NodeView, left: _Operand, right: _Operand) -> _Operand:
             view.labels.freeze(side.labels, reason)
         return _Operand(np.full([1] * len(shape), KEPT, np.int64), shape)
     view.labels.unite(left.labels, right.labels, view.reason(why))
-    wider = max(left.labels, right.labels, key=np.size)
-    return _Operand(wider, shape)
+    return _Operand(max(left.labels, right.labels, key=np.size), shape)
 
 
 def lay_along_constant(view: NodeView, position: int, labels: LabelArray) -> None:
     """Make a constant that broadcasts to these labels a parameter site, where any of them reaches it."""
     shape = view.input_shape(position)
+    if labels.size == 1 or shape.count(1) == len(shape):
+        return
     offset = labels.ndim - len(shape)
     varying = varying_axes(labels)
     own = [axis for axis in varying if axis >= offset and shape[axis - offset] > 1]

@@ -56,11 +56,10 @@ class Split(Rule):
         """Give each output its part."""
         labels = view.input_labels(0)
         axis = view.int_attribute("axis", 0) % labels.ndim
-        sizes = [view.output_shape(position)[axis] for position in range(len(view.outputs))]
-        whole = labels.shape[axis] == 1
-        parts = [labels] * len(sizes) if whole else np.split(labels, np.cumsum(sizes)[:-1], axis)
-        for position, part in enumerate(parts):
-            view.assign(part, position)
+        whole, end = labels.shape[axis] == 1, 0
+        for position in range(len(view.outputs)):
+            start, end = end, end + view.output_shape(position)[axis]
+            view.assign(labels if whole else labels[(slice(None),) * axis + (slice(start, end),)], position)
 
     def refresh(self, view: NodeView, editor: Editor) -> None:
         """State the size of every part, unless equal parts are still equal."""

@@ -63,4 +63,4 @@ def _reduced_axes(view: NodeView, rank: int) -> list[int]:
         return sorted(axis % rank for axis in axes)
     if axes is None and view.input_name(1):
         return list(range(rank))  # computed axes: any of them may be reduced
-    return [] if view.int_attribute("noop_with_empty_axes", 0) else list(np.arange(rank))
+    return [] if view.int_attribute("noop_with_empty_axes", 0) else list(range(rank))

@@ -98,8 +98,10 @@ def _dropped_axes(view: NodeView) -> list[int]:
 
 def reshape_labels(labels: LabelArray, before: Sequence[int], after: Sequence[int]) -> LabelArray:
     """Reshape a label tensor from the axes `before` to the axes `after`."""
-    if 0 in before or not np.any(labels):
+    if 0 in before:
         return np.zeros([1] * len(after), np.int64)
+    if labels.size == 1:
+        return labels.reshape([1] * len(after))
     expanded, result = [], []
     for old, new in _blocks(before, after):
         varies = any(labels.shape[axis] > 1 for axis in old)
@@ -113,10 +115,11 @@ def _blocks(before: Sequence[int], after: Sequence[int]) -> Iterator[tuple[range
     i = j = 0
     while i < len(before) or j < len(after):
         first_old, first_new = i, j
+        left, right = prod(before[i : i + 1]), prod(after[j : j + 1])
         i, j = min(i + 1, len(before)), min(j + 1, len(after))
-        while (left := prod(before[first_old:i])) != (right := prod(after[first_new:j])):
+        while left != right:
             if left < right:
-                i += 1
+                left, i = left * before[i], i + 1
             else:
-                j += 1
+                right, j = right * after[j], j + 1
         yield range(first_old, i), range(first_new, j)

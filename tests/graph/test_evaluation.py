@@ -34,4 +34,5 @@ def test_the_types_of_a_whole_graph_follow_from_its_inputs_without_any_weight() 
     model = graph("net (float[N,3,8,8] x) => (float y) <float[5,3,3,3] w> { c = Conv(x, w) y = Relu(c) }")
     given = {"x": onnx.helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, [2, 3, 8, 8])}
     found = infer_types(GraphIndex(model), given)
-    assert [dim.dim_value for dim in found["y"].tensor_type.shape.dim] == [2, 5, 6, 6]
+    made = onnx.TypeProto.FromString(found["y"])
+    assert [dim.dim_value for dim in made.tensor_type.shape.dim] == [2, 5, 6, 6]

@@ -2,7 +2,7 @@ import numpy as np
 from oracle import analysed, sandwich
 
 from toolchain.graph.facts import Fact
-from toolchain.graph.labels import Labels, Reason, Role, Site, all_at_once, along, varying_axes
+from toolchain.graph.labels import Labels, Reason, Role, Site, all_at_once, along, varying_axes, vector
 
 WHY = Reason("Node 'n'", "because")
 
@@ -32,6 +32,16 @@ def test_axes_along_which_labels_do_not_vary_are_stored_with_size_one() -> None:
 def test_varying_axes_are_those_with_different_labels() -> None:
     assert varying_axes(np.array([[1, 1], [2, 2]])) == [0]
     assert varying_axes(np.array([[1, 1], [1, 1]])) == []
+
+
+def test_an_axis_whose_ends_are_alike_varies_where_its_middle_does() -> None:
+    assert varying_axes(np.array([[1, 2, 1], [1, 2, 1]])) == [1]
+
+
+def test_the_vector_of_a_line_is_the_one_that_it_was_laid_out_from() -> None:
+    labels = np.arange(4)
+    assert vector(along(labels, 1, 4)) is labels
+    assert vector(along(labels, 1, 4)[:, 1:]).tolist() == [1, 2, 3]
 
 
 def test_uniting_with_a_kept_position_freezes_and_says_why() -> None:

@@ -19,7 +19,7 @@ from toolchain.graph.facts import Binding, Fact, bind_inputs, infer_facts
 from toolchain.graph.index import GraphIndex, Use
 from toolchain.graph.labels import Labels, Reason, Role
 from toolchain.graph.limits import check_elements
-from toolchain.graph.places import Axis, UnitArray, find_axes
+from toolchain.graph.places import Axis, Places, UnitArray, find_places
 from toolchain.graph.resolution import Resolution
 from toolchain.graph.rule import NodeView, Rule
 from toolchain.graph.size_use import resolve_counted_channels
@@ -131,9 +131,9 @@ def analyse(
         reason = Reason(f"graph output '{output.name}'", "its size is part of the interface")
         labels.freeze_tensor(output.name, reason)
     resolution = resolve_counted_channels(index, facts, labels)
-    axes = find_axes(labels, resolution)
-    tensors = {name: axes[id(array)] for name, array in labels.tensors.items() if id(array) in axes}
-    sites = _parameter_sites(labels, axes)
+    places = find_places(labels, resolution)
+    tensors = {name: places.axes[id(array)] for name, array in labels.tensors.items() if id(array) in places.axes}
+    sites = _parameter_sites(labels, places)
     groups = _groups(index, tensors, sites, resolution)
     counts, total = _counts(labels, resolution), resolution.count
     return Analysis(model, index, rules, labels, bound, facts, tensors, sites, groups, total, counts, allow_inexact)
@@ -141,23 +141,24 @@ def analyse(
 
 def _shared_parameters(index: GraphIndex) -> dict[str, list[Use]]:
     """Return all uses of each parameter that has several; to be an output of the graph is one."""
-    outputs = {output.name for output in index.outputs}
-    read = (name for name, count in index.read_counts.items() if count + (name in outputs) > 1)
-    used = {name: index.uses[name] for name in read if name in index.constants}
+    outputs, times = {output.name for output in index.outputs}, index.read_counts
+    shared = [name for name in index.constants if name in times and times[name] + (name in outputs) > 1]
     at_end = Use(len(index.nodes), 0)
-    return {name: [*uses, at_end] if name in outputs else uses for name, uses in used.items()}
+    return {name: [*index.uses[name], *([at_end] if name in outputs else [])] for name in shared}
 
 
 def _label_nodes(index: GraphIndex, rules: Mapping[str, Rule], labels: Labels) -> None:
     """Ask each op's rule, where there is one and the shapes of all its tensors are known or do not matter."""
-    unread = index.producers.keys() - index.read_counts.keys() - {output.name for output in index.outputs}
-    known = {"", *unread, *(name for name, fact in labels.facts.items() if fact.shape is not None)}
-    unknown = (index.producers.keys() | index.read_counts.keys()) - known
+    unknown = {name for name, fact in labels.facts.items() if fact.shape is None}
+    unknown |= index.read_counts.keys() - labels.facts.keys()
+    unknown &= index.read_counts.keys() | {output.name for output in index.outputs}
+    unknown.discard("")
+    labelled = labels.tensors.keys()
     for number, (op, read, made) in enumerate(zip(index.ops, index.node_inputs, index.node_outputs, strict=True)):
         rule = rules.get(op)
-        if rule is None or number in index.captures or not (unknown.isdisjoint(read) and unknown.isdisjoint(made)):
+        if rule is None or number in index.captures or (unknown and not unknown.isdisjoint((*read, *made))):
             _label_opaque(NodeView(index, number, labels), rule, unknown)
-        elif not (rule.only_carries and labels.tensors.keys().isdisjoint(read)):
+        elif not (rule.only_carries and labelled.isdisjoint(read)):
             _apply(rule, NodeView(index, number, labels))
 
 
@@ -181,12 +182,15 @@ def _apply(rule: Rule, view: NodeView) -> None:
         ) from error
 
 
-def _parameter_sites(labels: Labels, axes: Mapping[int, Axis]) -> tuple[ParameterSite, ...]:
-    found = ((site, axes[id(site.labels)]) for site in labels.sites if id(site.labels) in axes)
-    return tuple(
-        ParameterSite(name, axis if own is None else own, role, node_index, units)
-        for (name, node_index, _, role, _, own), (axis, units) in found
-    )
+def _parameter_sites(labels: Labels, places: Places) -> tuple[ParameterSite, ...]:
+    found = []
+    for name, node_index, _, role, array, axis in labels.sites:
+        if axis is not None and id(array) in places.vectors:
+            found.append(ParameterSite(name, axis, role, node_index, places.vectors[id(array)]))
+        elif axis is None and id(array) in places.axes:
+            own, units = places.axes[id(array)]
+            found.append(ParameterSite(name, own, role, node_index, units))
+    return tuple(found)
 
 
 def _counts(labels: Labels, resolution: Resolution) -> tuple[UnitCount, ...]:

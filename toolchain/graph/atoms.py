@@ -44,12 +44,14 @@ def find_atoms(places: Sequence[IndexArray], kinds: IndexArray) -> Atoms:
     2. Units are cut where a run begins or ends, and where kinds meet: between two cuts is an atom.
     3. A run has `count` atoms, from that of its first unit on.
     """
-    units, offset = _without_repeats(places)
-    begins = np.ones(len(units), np.bool_)
-    begins[1:] = units[1:] != units[:-1] + 1
-    begins[offset] = True
-    begin = np.flatnonzero(begins)
-    first, length = units[begin], np.diff(np.append(begin, len(units)))
+    units, offset = np.concatenate([np.zeros(0, np.int64), *places]), np.array([0, *map(len, places)]).cumsum()[:-1]
+    step = np.empty(len(units), np.int64)
+    step[1:] = units[1:] - units[:-1]
+    step[offset] = -1
+    if 0 in step:
+        units, offset, step = units[step != 0], (step != 0).cumsum()[offset] - 1, step[step != 0]
+    begin = np.flatnonzero(step != 1)
+    first, length = units[begin], np.diff(begin, append=len(units))
     start, number = _cut(first, first + length, kinds)
     count = number[first + length - 1] - number[first] + 1
     before = np.cumsum(count) - count
@@ -59,16 +61,6 @@ def find_atoms(places: Sequence[IndexArray], kinds: IndexArray) -> Atoms:
     position = begin - offset[place] - first
     real = atom != number[KEPT]
     return Atoms(start, atom[real], place[run][real], (position[run] + start[atom])[real])
-
-
-def _without_repeats(places: Sequence[IndexArray]) -> tuple[IndexArray, IndexArray]:
-    """Join all places, and tell where each begins; of equal units in a row, as a flattened channel has, one is left."""
-    units = np.concatenate([np.zeros(0, np.int64), *places])
-    offset = np.cumsum([0, *map(len, places)])[:-1]
-    other = np.ones(len(units), np.bool_)
-    other[1:] = units[1:] != units[:-1]
-    other[offset] = True
-    return units[other], np.cumsum(other)[offset] - 1
 
 
 def _cut(first: IndexArray, end: IndexArray, kinds: IndexArray) -> tuple[IndexArray, IndexArray]:

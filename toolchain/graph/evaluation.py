@@ -57,5 +57,5 @@ class Evaluator:
 
 def kind_of(node: onnx.NodeProto) -> Case:
     """Return all but the values of its operands that decides a node's outputs: names play no part."""
-    attributes = tuple(item.SerializeToString(deterministic=True) for item in node.attribute)
+    attributes = tuple([item.SerializeToString(deterministic=True) for item in node.attribute])
     return (node.op_type, node.domain, attributes, tuple(map(bool, node.input)), tuple(map(bool, node.output)))

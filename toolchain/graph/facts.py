@@ -20,7 +20,7 @@ from onnx import defs, numpy_helper, shape_inference
 from onnx.checker import ValidationError
 
 from toolchain.errors import ModelError, UsageError
-from toolchain.graph.evaluation import Case, Evaluator, kind_of
+from toolchain.graph.evaluation import Case, kind_of
 from toolchain.graph.index import GraphIndex, describe, has_subgraphs
 from toolchain.graph.whole_graph import SCALES, infer_types
 
@@ -39,7 +39,7 @@ Binding = Mapping[str, int]
 """Symbolic dimension to the number that stands for it."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)  # not frozen: every parameter has one, and it would take three times as long to make
 class Fact:
     """What is known of one tensor; `shape` and `value` are None where they are not known.
 
@@ -100,32 +100,32 @@ class FactWalk:
         self.facts: dict[str, Fact] = {"": UNKNOWN}
         self._inferred = {""}
         self._evaluated = {""}
-        self._evaluator = Evaluator(index.model)
         self._cases: dict[Case, tuple[Fact | None, ...]] = {}
         self._opsets = list(index.model.opset_import)
         for item in index.inputs:
             self.facts[item.name] = _input_fact(item, binding)
-        for (data_type, shape), names in index.constants_by_type.items():
-            self._set_constants(data_type, shape, {name: index.constants[name] for name in names})
+        for (data_type, shape), tensors in index.constants_by_type.items():
+            self._set_constants(data_type, shape, tensors)
 
     def look_ahead(self) -> None:
         """Infer the types of the whole graph at once, which is valid while no constant is changed."""
         types = {item.name: _tensor_type(self.facts[item.name]) for item in self.index.inputs}
         found = _type_facts(infer_types(self.index, types))
-        self.facts.update((name, fact) for name, fact in found.items() if fact.shape is not None)
-        self._inferred.update(found.keys() & self.facts.keys())
+        known = {name: fact for name, fact in found.items() if fact.shape is not None}
+        self.facts.update(known)
+        self._inferred.update(known)
 
     def set_constant(self, name: str, tensor: onnx.TensorProto) -> None:
         """Record an initialiser; its value is kept where it is small."""
         self._set_constants(tensor.data_type, tuple(tensor.dims), {name: tensor})
 
     def _set_constants(self, data_type: int, shape: tuple[int, ...], tensors: Mapping[str, onnx.TensorProto]) -> None:
-        self.facts.update(dict.fromkeys(tensors, Fact(data_type, shape)))
-        if prod(shape) > SMALL_ELEMENTS:
-            return
-        inside = {name: tensor for name, tensor in tensors.items() if not tensor.external_data}
-        self.facts.update((name, Fact(data_type, shape, tensor)) for name, tensor in inside.items())
-        self._evaluated.update(inside)
+        small, without_value = prod(shape) <= SMALL_ELEMENTS, Fact(data_type, shape)
+        for name, tensor in tensors.items():
+            self.facts[name] = without_value
+            if small and not tensor.external_data:
+                self.facts[name] = Fact(data_type, shape, tensor)
+                self._evaluated.add(name)
 
     def assume(self, facts: Mapping[str, Fact]) -> None:
         """Record facts that a caller knows from elsewhere."""
@@ -136,9 +136,11 @@ class FactWalk:
         self._visit(node, tuple(node.input), tuple(node.output))
 
     def visit_all(self) -> None:
-        """Visit the nodes of the index in order."""
-        for node, read, made in zip(self.index.nodes, self.index.node_inputs, self.index.node_outputs, strict=True):
-            self._visit(node, read, made)
+        """Visit the nodes of the index in order, but for those of which nothing is left to be told: nearly all."""
+        index, inferred, evaluated = self.index, self._inferred, self._evaluated
+        for number, (op, read, made) in enumerate(zip(index.ops, index.node_inputs, index.node_outputs, strict=True)):
+            if op == "Shape" or evaluated.issuperset(read) or not inferred.issuperset(made):
+                self._visit(index.nodes[number], read, made)
 
     def _visit(self, node: onnx.NodeProto, read: Sequence[str], made: Sequence[str]) -> None:
         if not self._inferred.issuperset(made):
@@ -203,7 +205,7 @@ class FactWalk:
         if node.domain not in ("", "ai.onnx") or node.op_type in NON_DETERMINISTIC or has_subgraphs(node):
             return {}
         known = {name: self.facts[name].value for name in node.input if name}
-        return self._evaluator.run(node, {name: value for name, value in known.items() if value is not None})
+        return self.index.evaluator.run(node, {name: value for name, value in known.items() if value is not None})
 
     def _shape_value(self, node: onnx.NodeProto) -> dict[str, Array]:
         shape = self.facts.get(node.input[0], UNKNOWN).shape
@@ -249,12 +251,10 @@ def _bytes(value: Array | None) -> bytes | None:
     return None if value is None else value.tobytes()
 
 
-def _type_facts(types: Mapping[str, onnx.TypeProto]) -> dict[str, Fact]:
-    """Read types, each distinct one once: a network has few of them."""
-    serialized = {name: proto.SerializeToString() for name, proto in types.items()}
-    distinct = {content: types[name] for name, content in serialized.items()}
-    facts = {content: _type_fact(proto) for content, proto in distinct.items()}
-    return {name: facts[content] for name, content in serialized.items()}
+def _type_facts(types: Mapping[str, bytes]) -> dict[str, Fact]:
+    """Read serialised types, each distinct one once: a network has few of them."""
+    facts = {content: _type_fact(onnx.TypeProto.FromString(content)) for content in {*types.values()}}
+    return {name: facts[content] for name, content in types.items()}
 
 
 def _type_fact(proto: onnx.TypeProto) -> Fact:

@@ -13,6 +13,8 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
+from toolchain.graph.evaluation import Evaluator
+
 AttributeValue = int | float | str | bytes | list[int] | list[float] | list[str] | onnx.TensorProto | None
 
 GRAPH_TYPES = frozenset({onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS})
@@ -47,8 +49,10 @@ def int_attribute(node: onnx.NodeProto, name: str, default: int) -> int:
 
 def ints_attribute(node: onnx.NodeProto, name: str) -> list[int] | None:
     """Return a list-of-integers attribute; None when it is absent."""
-    value = attribute(node, name)
-    return None if value is None else [int(item) for item in value]  # type: ignore[union-attr]
+    for candidate in node.attribute:
+        if candidate.name == name and candidate.type == onnx.AttributeProto.INTS:
+            return [*candidate.ints]
+    return None
 
 
 def describe(node: onnx.NodeProto) -> str:
@@ -109,17 +113,22 @@ class GraphIndex:
         return next((item.version for item in self.model.opset_import if item.domain in ("", "ai.onnx")), 1)
 
     @cached_property
-    def constants_by_type(self) -> dict[tuple[int, tuple[int, ...]], list[str]]:
-        """Data type and shape to the names of the initialisers that have them: many share few."""
-        found: dict[tuple[int, tuple[int, ...]], list[str]] = defaultdict(list)
+    def evaluator(self) -> Evaluator:
+        """What runs nodes on known values, and remembers them for all who walk this graph."""
+        return Evaluator(self.model)
+
+    @cached_property
+    def constants_by_type(self) -> dict[tuple[int, tuple[int, ...]], dict[str, onnx.TensorProto]]:
+        """Data type and shape to the initialisers that have them, by name: many share few."""
+        found: dict[tuple[int, tuple[int, ...]], dict[str, onnx.TensorProto]] = defaultdict(dict)
         for name, tensor in self.constants.items():
-            found[tensor.data_type, tuple(tensor.dims[:])].append(name)
+            found[tensor.data_type, tuple(tensor.dims[:])][name] = tensor
         return found
 
     @cached_property
     def ops(self) -> tuple[str, ...]:
         """The op of each node; one of another domain than ONNX's own is written `domain::op`."""
-        return tuple(qualified_op(node) for node in self.nodes)
+        return tuple([qualified_op(node) if node.domain else node.op_type for node in self.nodes])
 
     @cached_property
     def node_inputs(self) -> tuple[tuple[str, ...], ...]:

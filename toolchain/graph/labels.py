@@ -123,12 +123,13 @@ def long_axis(line: LabelArray, shape: Sequence[int] = ()) -> int:
 
 def varying_axes(labels: LabelArray) -> list[int]:
     """Return the axes along which the labels are not all the same."""
-    size, shape = labels.size, labels.shape
-    if size == 1:
-        return []
-    if size and size in shape and labels.item(0) != labels.item(-1):
-        return [shape.index(size)]  # nearly always: one look at both ends tells
-    return [axis for axis in wide_axes(labels) if (labels != labels.take([0], axis)).any()]
+    return [axis for axis in wide_axes(labels) if _varies(labels, axis)] if labels.size > 1 else []
+
+
+def _varies(labels: LabelArray, axis: int) -> bool:
+    """Look at both ends of the axis, which nearly always tells, then at all positions."""
+    last = (0,) * axis + (-1,) + (0,) * (labels.ndim - axis - 1)
+    return labels.item(last) != labels.item(0) or bool((labels != labels.take([0], axis)).any())
 
 
 def wide_axes(labels: LabelArray) -> list[int]:
@@ -215,6 +216,8 @@ class Labels:
 
         Where the labels vary along no other axis, one unit would span the whole tensor: it is frozen.
         """
+        if labels.size == 1:
+            return labels
         axes = set(axes)
         held = [axis for axis in varying_axes(labels) if axis in axes]
         if not held:
@@ -257,18 +260,27 @@ class Labels:
 
 def all_at_once(unions: Sequence[Union]) -> Unions:
     """Tell what was united from what was frozen, over all unions at once."""
-    none = np.zeros(0, np.int64)
-    left = np.concatenate([none, *(union.left.ravel() for union in unions)])
-    right = np.concatenate([none, *(union.right.ravel() for union in unions)])
+    if not unions:
+        return Unions(*[np.zeros(0, np.int64)] * 4)
+    left = np.concatenate([union.left.ravel() for union in unions])
+    right = np.concatenate([union.right.ravel() for union in unions])
     number = np.repeat(np.arange(len(unions)), [union.left.size for union in unions])
     fixed = (left == KEPT) != (right == KEPT)
     apart = (left != right) & ~fixed
     return Unions(left[apart], right[apart], np.maximum(left, right)[fixed], number[fixed])
 
 
+def vector(line: LabelArray) -> LabelArray:
+    """Return a line without its axes of size 1: the very vector that it was laid out from, where that is known."""
+    whole = line.base
+    if whole is not None and whole.ndim == 1 and whole.size == line.size and line.flags.c_contiguous:
+        return whole
+    return line.reshape(-1)
+
+
 def spread(labels: LabelArray, count: int) -> LabelArray:
     """Return the labels along the one axis that they may vary along as a vector of this length."""
-    return labels.reshape(-1) if labels.size == count else np.full(count, labels.item())
+    return vector(labels) if labels.size == count else np.full(count, labels.item())
 
 
 def _squash(labels: LabelArray, axes: Iterable[int]) -> LabelArray:

@@ -104,8 +104,8 @@ def check_model(path: Path, model: onnx.ModelProto) -> None:
 
 def check_elements(where: str, shape: Iterable[int]) -> None:
     """Raise ModelError where a tensor of this shape cannot be meant."""
-    sizes = list(shape)
-    if min(sizes, default=0) < 0:
+    sizes = tuple(shape)
+    if sizes and min(sizes) < 0:
         raise ModelError(f"{where} has an axis of size {min(sizes)}", hint="export it again")
     if prod(sizes) > MAX_TENSOR_ELEMENTS:
         listed = ", ".join(map(str, sizes[:8])) + (", ..." if len(sizes) > 8 else "")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from toolchain.graph.labels import LabelArray, Labels, long_axis, varying_axes, wide_axes
+from toolchain.graph.labels import LabelArray, Labels, long_axis, varying_axes, vector, wide_axes
 from toolchain.graph.resolution import Resolution
 
 UnitArray = npt.NDArray[np.int64]
@@ -25,47 +25,45 @@ class Axis(NamedTuple):
     units: UnitArray
 
 
-def find_axes(labels: Labels, resolution: Resolution) -> dict[int, Axis]:
-    """Return the axis along which units lie in each label tensor that has units, by its identity.
+class Places(NamedTuple):
+    """Where units lie, by the identity of labels: along an axis of label tensors, and in the vectors of sites."""
 
-    Of a site's vector the axis is 0: the site knows which axis of the parameter that is. Equal units are one array, so
-    that those who group them may go by identity.
+    axes: dict[int, Axis]
+    vectors: dict[int, UnitArray]
+
+
+def find_places(labels: Labels, resolution: Resolution) -> Places:
+    """Look up the units of all label tensors and sites; what has none is absent.
+
+    Equal units are one array, so that those who group them may go by identity.
     """
-    lines = {id(array): array for array in labels.tensors.values()}
-    lines.update([(id(site.labels), site.labels) for site in labels.sites])
-    boxes = {key: lines.pop(key) for key in labels.boxes if key in lines}
     distinct: dict[bytes, UnitArray] = {}
-    content = {key: _content(line) for key, line in lines.items()}
-    units = _units_of({content[key]: line for key, line in lines.items()}, resolution, distinct)
-    axes = {key: Axis(long_axis(line), units[content[key]]) for key, line in lines.items() if content[key] in units}
-    for key, box in boxes.items():
+    arrays = {id(array): array for array in labels.tensors.values()}
+    lines = {key: vector(array) for key, array in arrays.items() if key not in labels.boxes}
+    vectors = [*lines.values(), *(site.labels for site in labels.sites if site.axis is not None)]
+    units = _units_of({id(array): array for array in vectors}, resolution, distinct)
+    axes = {key: Axis(long_axis(arrays[key]), units[id(line)]) for key, line in lines.items() if id(line) in units}
+    for key, box in labels.boxes.items():
         found = _axis_of_box(box, resolution)
         if found is not None:
             axes[key] = Axis(found.axis, distinct.setdefault(found.units.tobytes(), found.units))
-    return axes
-
-
-def _content(labels: LabelArray) -> int | bytes:
-    """Return what only labels with the same values in the same order share: the array they are a view of, or them."""
-    owner = labels if labels.base is None else labels.base
-    whole = owner.size == labels.size and labels.flags.c_contiguous
-    return id(owner) if whole else labels.tobytes()
+    return Places(axes, units)
 
 
 def _units_of(
-    lines: Mapping[int | bytes, LabelArray], resolution: Resolution, distinct: dict[bytes, UnitArray]
-) -> dict[int | bytes, UnitArray]:
-    """Return the units of each line that has any."""
-    filled = {content: line.ravel() for content, line in lines.items() if line.size}
+    vectors: Mapping[int, LabelArray], resolution: Resolution, distinct: dict[bytes, UnitArray]
+) -> dict[int, UnitArray]:
+    """Return the units of each vector that has any, all looked up in one go."""
+    filled = {key: vector for key, vector in vectors.items() if vector.size}
     if not filled:
         return {}
     units = resolution.units(np.concatenate([*filled.values()]))
-    end = np.cumsum([line.size for line in filled.values()])
+    end = np.array([*map(len, filled.values())]).cumsum()
     start = np.append(0, end[:-1])
     some = np.maximum.reduceat(units, start) > 0
     windows = zip(filled, start.tolist(), end.tolist(), some.tolist(), strict=True)
-    found = {content: units[first:last] for content, first, last, any_ in windows if any_}
-    return {content: distinct.setdefault(vector.tobytes(), vector) for content, vector in found.items()}
+    found = {key: units[first:last] for key, first, last, any_ in windows if any_}
+    return {key: distinct.setdefault(own.tobytes(), own) for key, own in found.items()}
 
 
 def _axis_of_box(labels: LabelArray, resolution: Resolution) -> Axis | None:

@@ -39,7 +39,10 @@ class Resolution:
     def removable(self, labels: LabelArray) -> LabelArray:
         """Return the units of a label tensor, 0 also where a unit is frozen."""
         units = self.units(labels)
-        return np.where(self._frozen[units], KEPT, units)
+        frozen = self._first_frozen[units] >= 0
+        if not self._labels.allow_inexact:
+            frozen |= self._first_inexact[units] >= 0
+        return np.where(frozen, KEPT, units)
 
     def reasons(self, unit: int) -> tuple[Reason | None, Reason | None]:
         """Return why a unit is frozen, and why what stays would compute something else without it; the first of each.
@@ -64,8 +67,6 @@ class Resolution:
         self.count = int(number[-1]) + 1
         self._first_frozen = self._first(united)
         self._first_inexact = self._first(self._inexact)
-        allowed = np.bool_(self._labels.allow_inexact)
-        self._frozen = (self._first_frozen >= 0) | (self._first_inexact >= 0) & ~allowed
 
     def _first(self, unions: Unions) -> IndexArray:
         """Return the number of the first union that freezes each unit, -1 where none does."""
@@ -101,7 +102,7 @@ class Resolution:
     def _parameter_unions(self) -> None:
         """Unite a parameter's labels over all its uses; a use that no rule recorded freezes them."""
         by_parameter: dict[str, list[Site]] = defaultdict(list)
-        for site in self._labels.sites:
+        for site in self._labels.sites if self._labels.shared else ():
             if site.parameter in self._labels.shared:
                 by_parameter[site.parameter].append(site)
         for parameter, sites in by_parameter.items():
@@ -125,16 +126,17 @@ def _components_of(left: LabelArray, right: LabelArray, size: int) -> LabelArray
 
     1. Every vertex is a root: it points at itself.
     2. Of the roots of an edge's two ends the larger one is made to point at the smaller one, of several the smallest.
-    3. Every vertex comes to point at its root (pointers are doubled); repeat from 2 while an edge has two roots.
+    3. Every end of an edge comes to point at its root (pointers are doubled).
+    4. Repeat from 2 while an edge has two roots.
 
     (Shiloach and Vishkin, "An O(log n) parallel connectivity algorithm", 1982; there a root takes any neighbour.)
     """
-    parent = np.arange(size)
-    here, there = parent[left], parent[right]
+    parent, ends = np.arange(size), np.concatenate([left, right])
+    here, there = left, right
     while np.any(apart := here != there):
         left, right, here, there = left[apart], right[apart], here[apart], there[apart]
         np.minimum.at(parent, np.maximum(here, there), np.minimum(here, there))
-        while np.any((further := parent[parent]) != parent):
-            parent = further
+        while np.any((further := parent[above := parent[ends]]) != above):
+            parent[ends] = further
         here, there = parent[left], parent[right]
     return parent

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from toolchain.errors import ModelError
 from toolchain.graph.facts import UNKNOWN, Fact
 from toolchain.graph.index import GraphIndex, describe, int_attribute, ints_attribute
-from toolchain.graph.labels import LabelArray, Labels, Reason, Role, Site, is_line, long_axis
+from toolchain.graph.labels import LabelArray, Labels, Reason, Role, Site, is_line, long_axis, vector
 
 Array = npt.NDArray[Any]
 IndexArray = npt.NDArray[np.int64]
@@ -64,7 +64,9 @@ class NodeView:
 
     def input_labels(self, position: int) -> LabelArray:
         """Return an input's labels."""
-        return self.labels.of(self.input_name(position))
+        name = self.input_name(position)
+        labels = self.labels.tensors.get(name)
+        return self.labels.of(name) if labels is None else labels
 
     def fact(self, position: int) -> Fact:
         """Return what is known of an input."""
@@ -88,7 +90,7 @@ class NodeView:
         if given is not None or not self.input_name(position):
             return given
         value = self.fact(position).value
-        return None if value is None else [int(item) for item in np.atleast_1d(value)]
+        return None if value is None else [int(item) for item in value.reshape(-1).tolist()]
 
     def assign(self, labels: LabelArray, position: int = 0) -> None:
         """Give an output its labels."""
@@ -110,14 +112,16 @@ class NodeView:
         if len(shape) != rank:
             axes = f"{len(shape)} axes where a node reads it as having {rank}"
             raise ModelError(f"parameter '{self.inputs[position]}' has {axes}", hint="export it again")
-        if is_line(labels):
-            self.site_along(long_axis(labels, shape), position, role, labels.reshape(-1))
+        if rank == 1:
+            self.site_along(0, position, role, labels)
+        elif is_line(labels):
+            self.site_along(long_axis(labels, shape), position, role, vector(labels))
         else:
             self.labels.site(Site(self.inputs[position], self.node_index, position, role, labels, None))
 
-    def site_along(self, axis: int, position: int, role: Role, vector: LabelArray) -> None:
-        """Record the labels that a parameter carries along one of its axes at this use."""
-        self.labels.site(Site(self.inputs[position], self.node_index, position, role, vector, axis))
+    def site_along(self, axis: int, position: int, role: Role, labels: LabelArray) -> None:
+        """Record the vector of labels that a parameter carries along one of its axes at this use."""
+        self.labels.sites.append(Site(self.inputs[position], self.node_index, position, role, labels, axis))
 
     def hold_all_but(self, axis: int, why: str) -> LabelArray:
         """Hold every axis of the first input but this one, and return its labels."""

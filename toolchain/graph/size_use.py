@@ -10,7 +10,7 @@ Removal changes the count, and with it what such a network computes. This walk f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import KeysView, Mapping, Set
 
 import numpy as np
 import onnx
@@ -46,9 +46,10 @@ def resolve_counted_channels(index: GraphIndex, facts: Mapping[str, Fact], label
     resolution = Resolution(labels)
     if COUNTING_OPS.isdisjoint(index.ops):
         return resolution
-    walk = _Walk(index.model, facts, labels, resolution)
-    for number, node in enumerate(index.nodes):
-        walk.visit(node, index.captures.get(number, frozenset()))
+    walk = _Walk(index.evaluator, facts, labels, resolution)
+    for number, op in enumerate(index.ops):
+        if op in COUNTING_OPS or not walk.counted.isdisjoint(index.names_read(number)):
+            walk.visit(index.nodes[number], index.captures.get(number, frozenset()))
     for output in index.outputs:
         walk.freeze({output.name}, Reason(f"graph output '{output.name}'", "it is the number of channels"))
     return Resolution(labels) if walk.froze else resolution
@@ -57,22 +58,23 @@ def resolve_counted_channels(index: GraphIndex, facts: Mapping[str, Fact], label
 class _Walk:
     """Perturbed values by tensor, and the tensors whose channels they count."""
 
-    def __init__(
-        self, model: onnx.ModelProto, facts: Mapping[str, Fact], labels: Labels, resolution: Resolution
-    ) -> None:
+    def __init__(self, evaluator: Evaluator, facts: Mapping[str, Fact], labels: Labels, resolution: Resolution) -> None:
         self.froze = False
         self._facts = facts
-        self._evaluator = Evaluator(model)
+        self._evaluator = evaluator
         self._labels = labels
         self._resolution = resolution
         self._values: dict[str, Array] = {}
         self._counted: dict[str, set[str]] = {}
 
+    @property
+    def counted(self) -> KeysView[str]:
+        """The tensors whose values depend on the number of channels."""
+        return self._counted.keys()
+
     def visit(self, node: onnx.NodeProto, captured: Set[str]) -> None:
         if node.op_type in COUNTING_OPS and not node.domain:
             self._start(node)
-            return
-        if not self._counted:
             return
         sizes = SIZE_OPERANDS.get(node.op_type, set())
         read = {name for position, name in enumerate(node.input) if position not in sizes}

@@ -27,26 +27,24 @@ WRITTEN_OUT = frozenset({"Range"})
 """Ops whose values inference writes out while it propagates data, were they 2^62."""
 
 
-def infer_types(index: GraphIndex, input_types: Mapping[str, onnx.TypeProto]) -> dict[str, onnx.TypeProto]:
-    """Return the type of every tensor that could be inferred, given those of the graph's inputs."""
+def infer_types(index: GraphIndex, input_types: Mapping[str, onnx.TypeProto]) -> dict[str, bytes]:
+    """Return the type, serialised, of every tensor that could be inferred, given those of the graph's inputs."""
     weightless = onnx.ModelProto(ir_version=index.model.ir_version, opset_import=index.model.opset_import)
     graph = weightless.graph
     graph.name = "types"
     graph.node.extend(index.nodes)
     graph.input.extend(onnx.ValueInfoProto(name=name, type=proto) for name, proto in input_types.items())
-    for (data_type, shape), names in index.constants_by_type.items():
+    for (data_type, shape), tensors in index.constants_by_type.items():
         if _is_shape_arithmetic(data_type, shape):
-            graph.initializer.extend([index.constants[name] for name in names])
+            graph.initializer.extend(tensors.values())
             continue
-        first = len(graph.initializer)  # the size without the weights
-        graph.initializer.extend([onnx.TensorProto(data_type=data_type, dims=shape)] * len(names))
-        for tensor, name in zip(graph.initializer[first:], names, strict=True):
-            tensor.name = name
+        for name in tensors:  # the size without the weights
+            graph.initializer.add(name=name, data_type=data_type).dims.extend(shape)
     try:
         inferred = shape_inference.infer_shapes(weightless, data_prop=_is_bounded(index))
     except (shape_inference.InferenceError, RuntimeError):
         return {}
-    return {item.name: item.type for item in inferred.graph.value_info}
+    return {item.name: item.type.SerializeToString() for item in inferred.graph.value_info}
 
 
 def _is_bounded(index: GraphIndex) -> bool:
