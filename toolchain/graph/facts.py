@@ -39,7 +39,7 @@ Binding = Mapping[str, int]
 """Symbolic dimension to the number that stands for it."""
 
 
-@dataclass(eq=False)  # not frozen: every parameter has one, and it would take three times as long to make
+@dataclass(frozen=True, eq=False)
 class Fact:
     """What is known of one tensor; `shape` and `value` are None where they are not known.
 
