@@ -15,6 +15,7 @@ from toolchain.criterion import Calibration, Criterion, Scores
 from toolchain.errors import Interrupted, ModelError, UsageError
 from toolchain.graph.analysis import Analysis, analyse
 from toolchain.graph.cost import Cost, CostModel
+from toolchain.graph.coverage import unknown_ops
 from toolchain.graph.hashing import model_sha256
 from toolchain.graph.plan import Plan, inexact_reasons
 from toolchain.graph.removable import removable_branches
@@ -30,6 +31,9 @@ from toolchain.strategies.confirm import confirmed
 from toolchain.strategies.contract import Divergence, Found, Limits, Problem, Strategy
 
 AUTO = "auto"
+
+QUANTISED = frozenset({"ConvInteger", "DequantizeLinear", "MatMulInteger", "QLinearConv", "QLinearMatMul"})
+"""Ops of models that were quantised before they got here."""
 
 _AGAIN = {Care.DECIDING: "longer", Care.FINAL: "once more"}
 """How a plan is timed after its first time."""
@@ -73,7 +77,7 @@ class Prune(Pass):
         strategy = self._strategy()
         analysis = analyse(model, context.rules, binding=context.binding, allow_inexact=self.allow_inexact)
         if not analysis.prunable_groups:
-            raise ModelError(_nothing_prunable(analysis), hint="`prunec inspect` lists every group with its reason")
+            raise _nothing_prunable(analysis)
         criterion = self._criterion_name(strategy, context)
         problem = _problem(analysis, criterion, context)
         found, interrupted = _search(strategy, problem)
@@ -213,6 +217,13 @@ def _nothing_found(found: Found) -> str:
     return "no width of any group can be narrowed for this target"
 
 
-def _nothing_prunable(analysis: Analysis) -> str:
+def _nothing_prunable(analysis: Analysis) -> ModelError:
     reasons = sorted({str(group.reason) for group in analysis.groups if group.reason})
-    return f"nothing in this model can be pruned ({'; '.join(reasons[:2]) or 'it has no weighted layers'})"
+    unknown, hint = unknown_ops(analysis), "`prunec inspect` lists every group with its reason"
+    if not reasons and unknown:
+        reasons = [f"no rule knows its {', '.join(unknown[:3])}"]
+    if QUANTISED.intersection(unknown):
+        hint = "it is quantised: prune the floating-point model, then quantise the result"
+    return ModelError(
+        f"nothing in this model can be pruned ({'; '.join(reasons[:2]) or 'it has no weighted layers'})", hint=hint
+    )

@@ -154,8 +154,8 @@ def open_contender(path: Path, wish: Wish, warn: Callable[[str], None]) -> Conte
     bundle = path.absolute().parent.parent
     if path.is_file() and all((bundle / name).is_file() for name in (CHECKSUMS, MANIFEST)):
         return _engine_in_bundle(path, bundle, path.absolute().relative_to(bundle).as_posix())
-    if path.is_file() and (engine := read_engine(path)):
-        return EngineContender(path, engine)
+    if path.is_file() and (placed := read_engine(path)):
+        return EngineContender(path, placed.engine, placed.inputs)
     if path.is_file() and path.suffix in targets.engine_suffixes() and path.suffix != MODEL_SUFFIX:
         return _engine_without_papers(path, wish, warn)
     return ModelContender(path, load_model(path))

@@ -77,16 +77,21 @@ class GroupNormalization(Emitter):
     ops = frozenset({"GroupNormalization"})
 
     def emit(self, view: EmitterView) -> Emitted:
-        """Repeat the scale of a group for its channels where there is one a group."""
+        """Take scale and bias along; where there is one scale a group, normalise each group as one channel."""
         channels, groups = view.shape(0)[1], view.int_attribute("num_groups", 1)
         if channels is None:
             raise view.error("its number of channels follows the input")
-        repeats = channels // groups if view.index.opset < PER_CHANNEL_GROUP_NORM_OPSET else 1
-        scale, bias = (value.repeat(repeats) for value in _stored(view, 1, 2))
-        options = (positional("num_groups", groups), positional("num_channels", channels), _epsilon(view))
-        # One scale for a whole group cannot be trained channel by channel.
-        origins: dict[str, Origin] | None = None if repeats == 1 else {}
-        return layered("norm", Call("nn.GroupNorm", options), {"weight": scale, "bias": bias}, origins)
+        scale, bias = _stored(view, 1, 2)
+        per_group = view.index.opset < PER_CHANNEL_GROUP_NORM_OPSET
+        width = groups if per_group else channels
+        call = Call(
+            "nn.GroupNorm", (positional("num_groups", groups), positional("num_channels", width), _epsilon(view))
+        )
+        tensors = {"weight": scale, "bias": bias}
+        if not per_group:
+            return layered("norm", call, tensors)
+        expression = f"{{layer}}({{0}}.unflatten(1, ({groups}, -1))).flatten(1, 2)"
+        return layered("norm", call, tensors, expression=expression)
 
 
 class LayerNormalization(Emitter):

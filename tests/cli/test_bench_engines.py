@@ -161,3 +161,11 @@ def test_a_folder_that_is_no_bundle_is_3(engines):
         3,
         "prunec: .: SHA256SUMS is missing; this is not a whole bundle; compile again",
     )
+
+
+def test_an_engine_that_a_formula_stands_for_is_compared_at_the_sizes_it_was_built_for(folder):
+    """Its papers named it for `prunec bench`, which then refused it."""
+    done = prunec("build", "net.onnx", "-o", "net.json", "--target", "null", cwd=folder)
+    assert done.code == 0, done.stderr
+    done = prunec("bench", "net.onnx", "net.json", cwd=folder)
+    assert (done.code, done.stdout.splitlines()[-1]) == (0, "verdict: no difference")

@@ -27,6 +27,15 @@ def test_an_engine_and_its_target_are_told(folder):
     assert len(onnx.load(folder / "net.engine").graph.node) > 0
 
 
+def test_an_engine_that_cannot_be_written_is_not_built(folder):
+    done = prunec("build", "net.onnx", "-o", "absent/net.engine", "--target", "null", cwd=folder)
+    assert (done.code, done.stderr) == (
+        2,
+        "prunec: -o absent/net.engine: cannot be written (No such file or directory); "
+        "name a folder that can be written\n",
+    )
+
+
 @pytest.mark.parametrize("target", ["onnxruntime", "null"])
 def test_a_target_whose_builds_are_alike_is_not_built_several_times(target, folder):
     done = build(folder, "--target", target, "--builds", "3")

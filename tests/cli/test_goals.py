@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from command import prunec
 
@@ -77,3 +78,16 @@ def test_goals_that_make_no_sense_are_refused_in_one_line(folder, options, messa
     done = prunec("compile", "net.onnx", *options, *MODELLED, "-o", "out", cwd=folder)
     assert done.code == 2
     assert message in done.complaint
+
+
+def test_labels_that_no_metric_uses_are_named(folder):
+    """One class a column, as Keras has it, were left out without a word."""
+    images = np.random.default_rng(0).standard_normal((12, 3, 8, 8)).astype(np.float32)
+    np.savez(folder / "data.npz", x=images, y=np.eye(4)[np.arange(12) % 4])
+    done = prunec(
+        *("compile", "net.onnx", "--macs", "70%", *MODELLED, "--data", "data.npz", "-o", "out", "--dry-run"), cwd=folder
+    )
+    assert (
+        "note: the labels (float64 [12, 4]) were not used: accuracy is fidelity to the original model; top1 takes one "
+        "integer a sample, all else a --metric FILE.py:function"
+    ) in done.stdout

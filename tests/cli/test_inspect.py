@@ -62,3 +62,24 @@ def test_a_gemm_whose_weight_is_no_matrix_is_refused(folder, dims):
     done = prunec("inspect", "bad.onnx", cwd=folder)
     assert done.code == 3
     assert "Gemm" in done.complaint
+
+
+QUANTISED = """
+    <ir_version: 8, opset_import: ["": 17]>
+    net (float[N,3,8,8] x) => (float[N,4,8,8] y) <int8[4,3,1,1] w = {1,2,3,4,5,6,7,8,9,10,11,12}, float scale = {0.1}> {
+        weight = DequantizeLinear(w, scale)
+        y = Conv(x, weight)
+    }"""
+
+
+def test_a_quantised_network_is_named_as_such(tmp_path):
+    """It had "no weighted layers"."""
+    onnx.save(onnx.parser.parse_model(QUANTISED), tmp_path / "net.onnx")
+    done = prunec("inspect", "net.onnx", cwd=tmp_path)
+    assert "no rule knows DequantizeLinear: what reaches them stays" in done.stdout
+    done = prunec("compile", "net.onnx", "--macs", "50%", "--target", "null", cwd=tmp_path)
+    assert (done.code, done.complaint) == (
+        3,
+        "prunec: nothing in this model can be pruned (no rule knows its DequantizeLinear); "
+        "it is quantised: prune the floating-point model, then quantise the result",
+    )

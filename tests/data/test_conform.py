@@ -38,6 +38,7 @@ def test_bytes_for_a_float_input_are_refused_and_the_hint_shows_the_scale():
         ((3, 9, 5), "expects [N, 3, 8, ?], found [N, 3, 9, 5]; resize or crop with --preprocess"),
         ((8, 5, 3), 'expects [N, 3, 8, ?], found [N, 8, 5, 3]; give --preprocess "layout=nchw"'),
         ((8, 5), "expects [N, 3, 8, ?], found [N, 8, 5]; axis 0 is the batch"),
+        ((2, 3, 8, 5), "expects [N, 3, 8, ?], found [N, 2, 3, 8, 5]; the model has no batch axis: export it with one"),
     ],
 )
 def test_a_wrong_shape_is_refused_with_what_was_expected_and_found(shape, message):

@@ -74,3 +74,9 @@ def test_the_error_of_a_constant_is_about_one(loss):
     constant = target.mean((0, 1)).expand_as(target)
     assert float(loss.errors_of(target, target, weight).max()) == 0
     assert float(loss.errors_of(constant, target, weight).mean()) == pytest.approx((2.77 / 4) ** 0.5, rel=0.1)
+
+
+def test_an_output_of_one_value_a_sample_has_an_error_a_sample(loss):
+    """A siamese network's similarity, [N], ended the script in a traceback."""
+    target = torch.tensor([1.0, 2.0, 3.0])
+    torch.testing.assert_close(loss.errors_of(target + 2, target, torch.tensor([4.0])), torch.full((3,), 4.0))

@@ -121,6 +121,23 @@ def test_whatever_training_changes_comes_back_into_the_graph(text, batchnorm, tm
     assert not np.allclose(execute(model, feeds)["y"], expected, rtol=1e-2)
 
 
+@pytest.mark.parametrize(("opset", "width"), [(18, 2), (21, 4)])
+def test_group_norms_train_with_a_scale_a_group_or_a_channel(opset, width, tmp_path, scripts, monkeypatch):
+    """A scale a group was repeated for its channels, and stayed as it was."""
+    text = f"""net (float[N,4,8,8] x) => (float[N,4,8,8] y) <float[{width}] s, float[{width}] b> {{
+        y = GroupNormalization<num_groups=2>(x, s, b)
+    }}"""
+    network, recipe, _ = opened(graph(text, opset=opset), tmp_path, scripts, monkeypatch)
+    scripts[0].freeze_the_rest(network, recipe)
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    assert [list(parameter.shape) for parameter in trained] == [[width], [width]]
+    with torch.no_grad():
+        for parameter in trained:
+            parameter.add_(torch.arange(width))
+    inputs = [torch.from_numpy(np.random.default_rng(0).standard_normal((2, 4, 8, 8)).astype(np.float32))]
+    assert scripts[0].write_back(network, recipe, tmp_path / "model.onnx", tmp_path / "new.onnx", inputs) < 1e-5
+
+
 def test_a_result_that_differs_is_not_written(tmp_path, scripts, monkeypatch):
     network, recipe, _ = opened(graph(CASES["matrix products"]), tmp_path, scripts, monkeypatch)
     recipe["sources"] = recipe["sources"][1:]

@@ -21,7 +21,7 @@ def spoil(path, **changes):
 
 def test_an_engine_is_what_its_papers_say(placed):
     engine, path = placed
-    found = read_engine(path)
+    found = read_engine(path).engine
     assert (found.path, found.identity) == (path, engine.identity)
     assert (found.sha256, found.model_sha256) == (engine.sha256, engine.model_sha256)
     assert path.read_bytes() == engine.path.read_bytes()

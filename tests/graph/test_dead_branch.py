@@ -38,6 +38,22 @@ CONCAT = """
     }
 """
 
+BLOCK_OF_ARMS = """
+    t (float[N, 3, 8, 8] x) => (float[N, 2, 8, 8] y)
+    <float[6, 3, 1, 1] w0, float[4, 6, 1, 1] w1, float[5, 6, 1, 1] w2, float[7, 9, 3, 3] w3, float[6, 7, 1, 1] w4,
+     float[2, 6, 1, 1] w5>
+    {
+        stem = Conv (x, w0)
+        left = Conv (stem, w1)
+        right = Conv (stem, w2)
+        both = Concat <axis = 1> (left, right)
+        c = Conv <pads = [1, 1, 1, 1]> (both, w3)
+        d = Conv (c, w4)
+        sum = Add (stem, d)
+        y = Conv (sum, w5)
+    }
+"""
+
 PLAIN = """
     t (float[N, 3, 8, 8] x) => (float[N, 2, 8, 8] y)
     <float[4, 3, 1, 1] w0, float[2, 4, 3, 3] w1>
@@ -88,7 +104,16 @@ def test_the_only_path_to_an_output_cannot_go():
 
 def test_removable_branches_name_what_goes_with_them():
     assert removable_branches(analysed(graph(RESIDUAL))) == {"b": ("b", "a")}
-    assert removable_branches(analysed(graph(CONCAT))) == {"left": ("left",), "right": ("right",)}
+
+
+def test_removable_branches_can_all_go_together():
+    """A search took both arms of a Concat, each of which could go, and ended in an error."""
+    assert removable_branches(analysed(graph(CONCAT))) == {"left": ("left",)}
+
+
+def test_arms_of_a_block_that_goes_as_a_whole_cannot_all_go_without_it():
+    branches = removable_branches(analysed(graph(BLOCK_OF_ARMS)))
+    assert branches == {"left": ("left",), "c": ("c", "left", "right")}
 
 
 def test_a_batchnorm_after_the_branch_becomes_part_of_the_constant():

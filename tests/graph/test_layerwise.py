@@ -78,3 +78,19 @@ def test_what_a_subgraph_captures_is_there_when_its_node_runs():
     feeds = [{"x": np.float32([[1, -2, 3]]), "c": np.array(value)} for value in (True, False)]
     assert_close(run_layerwise(model, feeds)["y"], expected(model, feeds))
     assert_close(run_between(model, feeds, {"d", "y"}, lambda *_: None)["y"], expected(model, feeds))
+
+
+def test_sizes_that_are_joined_behind_a_stop_are_read(feeds):
+    """A Resize to the input's size, its Shape before a stop, was refused: "Number of elements of input 'sizes' (0)"."""
+    model = graph(
+        """net (float[N,3,H,W] x) => (float[N,4,A,B] y) <float[4,3,1,1] w1, float[4,4,1,1] w2> {
+            size = Shape<start=2>(x)
+            a = Conv<strides=[2,2]>(x, w1)
+            b = Conv(a, w2)
+            outer = Shape<end=2>(b)
+            sizes = Concat<axis=0>(outer, size)
+            y = Resize<mode="linear">(b, , , sizes)
+        }"""
+    )
+    found = run_between(model, [*feeds, {"x": feeds[0]["x"][:1]}], {"b"}, lambda *_: None)
+    assert_close(found["y"], expected(model, [*feeds, {"x": feeds[0]["x"][:1]}]))

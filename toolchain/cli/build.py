@@ -11,11 +11,13 @@ import typer
 
 from toolchain.cli.compose import load_rules
 from toolchain.cli.terminal import Terminal
+from toolchain.emit.bundle import check_file
 from toolchain.emit.papers import papers_of, place_engine
 from toolchain.emit.report import Frozen, TargetFigure
 from toolchain.errors import UsageError
 from toolchain.graph.deployment import bind_model, deployment_binding, parse_input_shapes
 from toolchain.graph.load import load_model
+from toolchain.measure.inputs import inputs_of
 from toolchain.measure.lock import device_lock
 from toolchain.targets import registry as targets
 from toolchain.targets.contract import Target
@@ -52,6 +54,7 @@ def build(
     if builds > 1:
         _require_varying(chosen, builds)
         chosen = targets.create(chosen.name, ",".join([*options, f"builds={builds}"]), for_building=True)
+    check_file(output)
     loaded = load_model(model)
     if chosen.executes:
         try_model(loaded, load_rules(), binding=None)
@@ -67,7 +70,7 @@ def build(
         engine = chosen.build(source, Path(folder))
         size = sum(path.stat().st_size for path in engine.files)
         builds_ms = engine.builds_ms
-        place_engine(engine, output)
+        place_engine(engine, output, inputs_of(source, {}) if chosen.needs_fixed_sizes else ())
     if json_output:
         figure = BuiltFigure(
             path=str(output),

@@ -18,7 +18,7 @@ from toolchain.emit.report import Frozen
 from toolchain.errors import UsageError
 from toolchain.graph.analysis import Analysis, Group, analyse
 from toolchain.graph.cost import CostModel
-from toolchain.graph.coverage import coverage
+from toolchain.graph.coverage import coverage, unknown_ops
 from toolchain.graph.deployment import deployment_binding, parse_input_shapes
 from toolchain.graph.index import GraphIndex
 from toolchain.graph.load import load_model
@@ -53,6 +53,8 @@ class Inspection(Frozen):
     channels: int
     prunable_channels: int
     groups: tuple[GroupFigure, ...]
+    unknown_ops: tuple[str, ...]
+    """Ops that no rule knows: what reaches them stays."""
 
 
 def inspect(
@@ -91,6 +93,7 @@ def _inspection(path: Path, analysis: Analysis, cost: CostModel) -> Inspection:
         channels=reach.channels,
         prunable_channels=reach.prunable,
         groups=tuple(_figure(group, analysis.index) for group in analysis.groups),
+        unknown_ops=unknown_ops(analysis),
     )
 
 
@@ -128,6 +131,8 @@ def _print(inspection: Inspection, terminal: Terminal) -> None:
                 for why, groups in frozen.items()
             ],
         )
+    if inspection.unknown_ops:
+        terminal.line(f"no rule knows {', '.join(inspection.unknown_ops)}: what reaches them stays")
     prunable = sum(group.prunable for group in inspection.groups)
     terminal.line(
         f"{inspection.nodes} nodes, {count_text(inspection.parameters)} parameters, "

@@ -38,7 +38,7 @@ def _check_shape(sample: NDArray[Any], spec: TensorSpec, where: str) -> None:
     found = ", ".join(["N", *map(str, sample.shape)])
     raise DataError(
         f"{where}: input '{spec.name}' expects {spec.text}, found [{found}]",
-        hint=_shape_hint(sample.shape, expected),
+        hint=_shape_hint(sample.shape, spec.shape),
     )
 
 
@@ -46,12 +46,15 @@ def _fits(found: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
     return len(found) == len(expected) and all(want in (None, size) for size, want in zip(found, expected, strict=True))
 
 
-def _shape_hint(found: tuple[int, ...], expected: tuple[int | None, ...]) -> str:
+def _shape_hint(found: tuple[int, ...], whole: tuple[int | None, ...]) -> str:
+    expected = whole[1:]
     if len(found) == len(expected) == 3:
         for layout, axes in _LAYOUTS.items():
             if _fits(tuple(found[axis] for axis in axes), expected):
                 return f'give --preprocess "layout={layout}"'
         return 'resize or crop with --preprocess "resize=256,crop=224"'
+    if _fits(found, whole):
+        return "the model has no batch axis: export it with one, of size 1 at least"
     return "axis 0 is the batch; the other axes must be the model's"
 
 

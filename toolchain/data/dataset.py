@@ -70,7 +70,7 @@ class Dataset:
 
     def __post_init__(self) -> None:
         if len(self) == 0:
-            raise DataError("the data holds no sample")
+            raise DataError("the data holds no sample", hint="axis 0 of its arrays counts the samples")
         if self.labels is not None and len(self.labels) != len(self):
             raise DataError(f"{len(self)} samples but {len(self.labels)} labels", hint="give one label per sample")
 

@@ -88,23 +88,28 @@ def feature_weights(outputs: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
 
 
 def _feature_weight(batches: Sequence[Array]) -> Array:
-    elements = sum(batch.size for batch in batches)
-    axes = [axis for axis in range(1, batches[0].ndim) if elements >= FEWEST_VALUES * batches[0].shape[axis]]
-    if not axes:
-        alone: Array = 1 / _softened_variance([batch.reshape(-1, 1) for batch in batches], 1)
-        return alone.reshape([1] * batches[0].ndim)
-    variances = {axis: _softened_variance(batches, axis) for axis in axes}
-    chosen = max(axes, key=lambda axis: _spread(variances[axis]))
-    weight: Array = 1 / variances[chosen]
-    return weight.reshape([-1 if axis == chosen else 1 for axis in range(batches[0].ndim)])
+    rank = batches[0].ndim
+    sums = {axis: np.sum([moments(batch, axis) for batch in batches], axis=0) for axis in range(max(rank, 1))}
+    chosen, weight = feature_axis(sums)
+    return weight.reshape([-1 if axis == chosen else 1 for axis in range(rank)])
 
 
-def _softened_variance(batches: Sequence[Array], axis: int) -> Array:
-    """Return the variance at each index of an axis, over all that lies there in all batches."""
-    sums = np.zeros((3, batches[0].shape[axis]))
-    for batch in batches:
-        rows = np.moveaxis(batch, axis, 0).reshape(batch.shape[axis], -1).astype(np.float64)
-        sums += (np.full(len(rows), rows.shape[1]), rows.sum(axis=1), np.einsum("ij,ij->i", rows, rows))
+def moments(value: Array, axis: int) -> Array:
+    """Return count, sum and sum of squares at each index of an axis; axis 0, of samples, stands for all together."""
+    rows = np.moveaxis(value, axis, 0).reshape(value.shape[axis], -1) if axis else value.reshape(1, -1)
+    rows = rows.astype(np.float64)
+    return np.stack([np.full(len(rows), rows.shape[1]), rows.sum(axis=1), np.einsum("ij,ij->i", rows, rows)])
+
+
+def feature_axis(sums: Mapping[int, Array]) -> tuple[int, Array]:
+    """Return from moments by axis the one that features lie along, and their weights; axis 0 for one feature."""
+    known = [axis for axis, (count, *_) in sums.items() if axis and count.min() >= FEWEST_VALUES] or [0]
+    variances = {axis: _softened_variance(sums[axis]) for axis in known}
+    chosen = max(known, key=lambda axis: _spread(variances[axis]))
+    return chosen, 1 / variances[chosen]
+
+
+def _softened_variance(sums: Array) -> Array:
     count, total, squares = sums
     variance = np.maximum(squares / count - np.square(total / count), 0)
     least = max(NO_VARIANCE * float(variance.max()), np.finfo(np.float64).tiny)

@@ -44,6 +44,14 @@ def check_output(directory: Path) -> None:
         pass
 
 
+def check_file(path: Path) -> None:
+    """Refuse a file that cannot be written before anything is made that is to go there."""
+    if path.exists() and not path.is_file():
+        return
+    with _reporting(path), tempfile.TemporaryFile(dir=path.absolute().parent):
+        pass
+
+
 @contextmanager
 def new_bundle(directory: Path) -> Iterator[Path]:
     """Give a folder to fill; when the block ends without an error it becomes the bundle."""

@@ -6,8 +6,9 @@ import shutil
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy.typing as npt
 import tomli_w
 
 from toolchain.data.accuracy import Accuracy
@@ -265,12 +266,19 @@ def _data_figure(request: CompileRequest, accuracy: Accuracy | None) -> DataFigu
     )
 
 
+def _unused_labels(labels: npt.NDArray[Any]) -> str:
+    what = f"the labels ({labels.dtype} {list(labels.shape)}) were not used: accuracy is fidelity to the original model"
+    return f"{what}; top1 takes one integer a sample, all else a --metric FILE.py:function"
+
+
 def _unknown(request: CompileRequest, emission: Emission) -> tuple[str, ...]:
     notes = []
     if emission.accuracy is None:
         notes.append("no data was given: units were chosen by their weights alone, and accuracy was not measured")
     elif emission.accuracy.judging.data.labels is None:
         notes.append("the data has no labels: accuracy is fidelity to the original model, right or wrong")
+    elif emission.accuracy.metric.needs_reference:
+        notes.append(_unused_labels(emission.accuracy.judging.data.labels))
     if emission.equivalence and emission.equivalence.inexact:
         notes.append(f"that what stays computes what it did: {inexact_text(emission.equivalence)}")
     elif emission.equivalence and not emission.equivalence.passed:

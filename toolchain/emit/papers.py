@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from toolchain.emit.bundle import replaced
 from toolchain.errors import BundleError
 from toolchain.graph.hashing import file_sha256
+from toolchain.measure.inputs import Input
 from toolchain.targets.engine import Engine, Identity
 
 SUFFIX = ".manifest.json"
@@ -34,13 +35,25 @@ class FileHash:
 
 @dataclass(frozen=True)
 class Papers:
-    """What an engine is: `sha256` is that of all its files as they were built."""
+    """What an engine is: `sha256` is that of all its files as they were built.
+
+    `inputs` are those it was built for where it takes no others; one that leaves sizes open tells its own.
+    """
 
     schema: int
     identity: Identity
     sha256: str
     model_sha256: str
     files: tuple[FileHash, ...]
+    inputs: tuple[Input, ...] = ()
+
+
+@dataclass(frozen=True)
+class Placed:
+    """An engine as its papers describe it, and the inputs it was built for."""
+
+    engine: Engine
+    inputs: tuple[Input, ...]
 
 
 @dataclass(frozen=True)
@@ -56,7 +69,7 @@ def papers_of(path: Path) -> Path:
     return path.with_name(path.name + SUFFIX)
 
 
-def place_engine(engine: Engine, output: Path) -> None:
+def place_engine(engine: Engine, output: Path, inputs: tuple[Input, ...] = ()) -> None:
     """Copy an engine to `output`, its papers last; weight files keep their names, which the engine refers to.
 
     A device or a pipe gets no papers.
@@ -69,12 +82,12 @@ def place_engine(engine: Engine, output: Path) -> None:
         hashes.append(FileHash(destination.name, file_sha256(source)))
     if not output.is_file():
         return
-    papers = Papers(SCHEMA, engine.identity, engine.sha256, engine.model_sha256, tuple(hashes))
+    papers = Papers(SCHEMA, engine.identity, engine.sha256, engine.model_sha256, tuple(hashes), inputs)
     with replaced(papers_of(output)) as temporary:
         temporary.write_bytes(_PAPERS.dump_json(papers, indent=2) + b"\n")
 
 
-def read_engine(path: Path) -> Engine | None:
+def read_engine(path: Path) -> Placed | None:
     """Return the engine at `path` as its papers describe it; None where it has none. Loads nothing.
 
     Raises BundleError where its files are not what the papers say, or the papers cannot be read.
@@ -91,7 +104,7 @@ def read_engine(path: Path) -> Engine | None:
             raise BundleError(f"{beside} lists '{file.name}', which is not beside it", hint=AGAIN)
         if file_sha256(found) != file.sha256:
             raise BundleError(f"{found} does not have the hash that {beside} lists", hint=AGAIN)
-    return Engine(path, papers.identity, papers.sha256, papers.model_sha256)
+    return Placed(Engine(path, papers.identity, papers.sha256, papers.model_sha256), papers.inputs)
 
 
 def _read(path: Path) -> Papers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -36,6 +37,12 @@ def coverage(analysis: Analysis) -> Coverage:
         channels += size
         prunable += round(np.count_nonzero(removable[site.units]) * repeats)
     return Coverage(channels, prunable)
+
+
+def unknown_ops(analysis: Analysis) -> tuple[str, ...]:
+    """Return the ops that have no rule, the most frequent first: what reaches them stays."""
+    counts = Counter(node.op_type for node in analysis.index.nodes if node.op_type not in analysis.rules)
+    return tuple(op for op, _ in counts.most_common())
 
 
 def producing_weights(sites: tuple[ParameterSite, ...], analysis: Analysis) -> Iterator[ParameterSite]:

@@ -113,7 +113,7 @@ def _run_stage(
     live = {name: values[name] for name in reads if name in values}
     constants = [index.constants[name] for name in reads if name in index.constants]
     nodes = [index.nodes[number] for number in stage]
-    model = _stage_model(index.model, nodes, {name: batches[0] for name, batches in live.items()}, wanted, constants)
+    model = _stage_model(index.model, nodes, live, wanted, constants)
     session = ReferenceSession(model, optimise=optimise)
     batches = len(next(iter(values.values())))
     results = [session.run({name: live[name][number] for name in live}) for number in range(batches)]
@@ -123,14 +123,21 @@ def _run_stage(
 def _stage_model(
     whole: onnx.ModelProto,
     nodes: Sequence[onnx.NodeProto],
-    samples: Mapping[str, Array],
+    live: Mapping[str, Batches],
     wanted: Sequence[str],
     constants: Sequence[onnx.TensorProto],
 ) -> onnx.ModelProto:
-    inputs = [
-        onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(value.dtype), [None] * value.ndim)
-        for name, value in samples.items()
-    ]
+    types = {name: onnx.helper.np_dtype_to_tensor_dtype(batches[0].dtype) for name, batches in live.items()}
+    inputs = [onnx.helper.make_tensor_value_info(name, types[name], _shape(live[name])) for name in live]
     outputs = [onnx.ValueInfoProto(name=name) for name in wanted]
     graph = onnx.helper.make_graph(nodes, "stage", inputs, outputs, constants)
     return onnx.helper.make_model(graph, opset_imports=list(whole.opset_import), ir_version=whole.ir_version)
+
+
+def _shape(batches: Batches) -> list[int | None]:
+    """Return the sizes that all batches share, the others open.
+
+    Without the length of a vector of sizes the runtime takes a shape that is joined from several for an empty one.
+    """
+    sizes = zip(*(batch.shape for batch in batches), strict=True)
+    return [size[0] if len(set(size)) == 1 else None for size in sizes]

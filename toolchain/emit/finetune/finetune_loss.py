@@ -92,4 +92,4 @@ def loss_of(
 
 def errors_of(output: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Return for each sample the root of what `loss_of` says of values: 0 is the same, 1 as bad as a constant."""
-    return (weight * (output - target).square()).flatten(1).mean(1).sqrt()
+    return (weight * (output - target).square()).reshape(len(output), -1).mean(1).sqrt()
