@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
+from math import ceil
 
 from toolchain.budget import Budget
 from toolchain.emit.bundle import check_output
@@ -14,6 +15,7 @@ from toolchain.emit.report import Report
 from toolchain.errors import ExitCode, PrunecError, UsageError
 from toolchain.finetuning import Trained, check_finetune, fine_tuned
 from toolchain.graph.load import load_model
+from toolchain.measure.comparison import Comparison
 from toolchain.measure.lock import device_lock
 from toolchain.pipeline.contract import Reporter
 from toolchain.pipeline.run import OnRecord, Outcome
@@ -71,7 +73,7 @@ def compile_within(request: CompileRequest, drop: float, reporter: Reporter, on_
             raise UsageError("--max-accuracy-drop without data cannot be checked", hint="add --data")
         original = bench.accuracy.of(bench.loaded.normalised, bench.timer)
         floor = original.value - drop if original.higher_is_better else original.value + drop
-        best: tuple[CompileRequest, Outcome] | None = None
+        best: tuple[Outcome, Comparison] | None = None
         too_fast, slowest, ratio = NARROWEST_RATIO, 1.0, FIRST_RATIO
         while slowest - too_fast > RATIO_RESOLUTION:
             variant = replace(request, budget=Budget(ratio=round(ratio, 4)), min_accuracy=floor, finetune=None)
@@ -79,18 +81,21 @@ def compile_within(request: CompileRequest, drop: float, reporter: Reporter, on_
             outcome = bench.run(variant, on_record)
             if outcome.interrupted:
                 return _emitted(bench, variant, outcome, on_record)
-            reached = _ratio_within(outcome)
-            if reached is None:
-                too_fast = ratio
+            found = _within(outcome)
+            if found and (best is None or found.ratio < best[1].ratio):
+                best = outcome, found
+            if found is None or found.ratio > ratio + RATIO_RESOLUTION:  # no accurate one, or none at all, is so fast
+                too_fast, slowest = ratio, min(slowest, found.ratio if found else slowest)
             else:
-                best, slowest = (variant, outcome), min(ratio, reached)
+                slowest = min(ratio, found.ratio)
             ratio = (too_fast + slowest) / 2
         if best is None:
             raise UsageError(
                 f"no engine keeps {original.name} above {floor:.2f}", hint="allow a larger --max-accuracy-drop"
             )
-        variant, outcome = best
-        return _emitted(bench, replace(variant, finetune=request.finetune), outcome, on_record)
+        outcome, found = best
+        kept = Budget(ratio=ceil(1e4 * found.high) / 1e4)
+        return _emitted(bench, replace(request, budget=kept, min_accuracy=floor), outcome, on_record)
 
 
 def folder_of(budget: Budget) -> str:
@@ -107,12 +112,12 @@ def _emitted(bench: Workbench, request: CompileRequest, outcome: Outcome, on_rec
     return report
 
 
-def _ratio_within(outcome: Outcome) -> float | None:
-    """Return the ratio that was reached, or None where the floor was missed or nothing became faster."""
+def _within(outcome: Outcome) -> Comparison | None:
+    """Return how fast the result is, or None where the floor was missed or nothing became faster."""
     comparison = outcome.last.comparison
     if any(record.below_floor for record in outcome.records) or comparison is None or outcome.pruning is None:
         return None
-    return comparison.ratio
+    return comparison
 
 
 @contextmanager

@@ -65,6 +65,9 @@ def check_finetune(request: CompileRequest) -> None:
         raise UsageError("--finetune without data that judges the result", hint="add --data")
     if request.dry_run:
         raise UsageError("--finetune trains what a dry run does not write", hint="leave one of them out")
+    data = _data_of(request.finetune)
+    if data is not None and not data.exists():
+        raise UsageError(f"--finetune: {data}: no such file or folder", hint="check the --data among its options")
     if importlib.util.find_spec("torch") is None:
         raise EnvironmentMissing("--finetune needs PyTorch, which is not installed", hint="pip install torch")
 

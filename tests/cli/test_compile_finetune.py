@@ -143,6 +143,7 @@ def test_training_that_fails_leaves_the_pruned_network_and_its_reason(folder):
     [
         (("--finetune", "--output here"), "--finetune: --output is given by the compile itself"),
         (("--finetune", "'"), "--finetune ': No closing quotation"),
+        (("--finetune", "--data absent.npz"), "--finetune: absent.npz: no such file or folder; check the --data among"),
         (("--finetune", "--epochs 1", "--dry-run"), "--finetune trains what a dry run does not write"),
     ],
 )

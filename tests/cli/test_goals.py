@@ -65,6 +65,16 @@ def test_the_fastest_within_an_accuracy_drop_is_found(folder):
     assert report["passes"][-1]["latency"]["ratio"] < 1
 
 
+def test_a_drop_that_nothing_exceeds_gives_the_fastest_there_is(folder):
+    """The bisection went on to budgets that nothing reaches, and called the last of them missed."""
+    goal = ("--max-accuracy-drop", "100", "--data", "data.npz", "--metric", "fidelity")
+    done = prunec("compile", "net.onnx", *goal, *MODELLED, "-o", "out", cwd=folder)
+    assert done.code == 0, done.stderr
+    report = report_of(folder / "out")
+    assert "budget met" in done.stdout
+    assert report["passes"][-1]["latency"]["ratio"] < 0.5
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

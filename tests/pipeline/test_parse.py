@@ -38,6 +38,7 @@ def test_options_of_the_strategy_are_written_inside():
     ("text", "message"),
     [
         ("", r"^--passes: no pass is named; passes are fold-constants, fold-batchnorm, prune, compensate, rematch$"),
+        ("cast(fp16)", r"^there is no pass 'cast'; passes are fold-constants, "),
         ("polish", r"^there is no pass 'polish'; passes are fold-constants, "),
         ("Prune", r"^--passes: cannot read 'Prune'; write name,name\(option=value,...\),...$"),
         ("prune(", r"^--passes: cannot read 'prune\('"),

@@ -32,6 +32,7 @@ def parse_passes(text: str, catalogue: Catalogue) -> list[Pass]:
         match = PASS.match(text, position)
         if match is None or (match.end() < len(text) and text[match.end()] != ","):
             raise UsageError(f"--passes: cannot read '{text[position:]}'", hint="write name,name(option=value,...),...")
+        _require_pass(match["name"], catalogue)
         passes.append(make_pass(match["name"], parse_pairs(match["options"] or "", f"pass {match['name']}"), catalogue))
         position = match.end() + 1
     if not passes:
@@ -41,9 +42,13 @@ def parse_passes(text: str, catalogue: Catalogue) -> list[Pass]:
 
 def make_pass(name: str, options: Mapping[str, object], catalogue: Catalogue) -> Pass:
     """Build one pass from its options."""
+    _require_pass(name, catalogue)
+    return make(catalogue[name], options, f"pass {name}")
+
+
+def _require_pass(name: str, catalogue: Catalogue) -> None:
     if name not in catalogue:
         raise UsageError(f"there is no pass '{name}'", hint=f"passes are {', '.join(catalogue)}")
-    return make(catalogue[name], options, f"pass {name}")
 
 
 def read_pipeline(path: Path, catalogue: Catalogue) -> list[Pass]:
