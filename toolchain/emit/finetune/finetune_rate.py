@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import copy
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,37 +17,46 @@ from finetune_state import Training
 from torch import nn
 
 LADDER = {
-    "sgd": (0.0003, 0.001, 0.003, 0.01, 0.03),
-    "adamw": (0.0001, 0.0003, 0.001, 0.003),
+    "sgd": (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1),
+    "adamw": (0.00003, 0.0001, 0.0003, 0.001, 0.003, 0.01),
 }
 STEPS = 8
 HELD_OUT = 512
+WORSE = 1.1
+"""How many times the loss of the best trial is no longer borne."""
 
 
 def rate_by_trial(training: Training, wrapped: nn.Module, job: Job) -> float:
-    """Return the rate whose trial ends with the least loss on samples held out of it, the lower one of equals.
+    """Climb a ladder of rates until a trial is no better than the one before it, and return the last rate.
 
-    A trial is a run of a few steps with the schedule of a whole one; afterwards all is as it was. Where there are too
-    few samples for that, or no trial ends well, it is the lowest rate.
+    A trial is a run of a few steps with the schedule of a whole one; afterwards all is as it was. What is the best rate
+    for so few steps is too low for a whole run, which has the time to lose its noise again: hence the rate above it.
+
+    1. Where there are too few samples for a trial, it is the lowest rate.
+    2. Where the last trial is clearly worse than the best, it is the rate below.
     """
     ladder, (held_out, trial) = LADDER[job.args.optimizer], trial_of(job)
     if len(held_out) < job.group.size or not trial.args.batch_size:
         job.group.say(f"learning rate {ladder[0]:g}: too few samples to find it by trial")
         return ladder[0]
-    start, losses = copy.deepcopy(training.state()), {0.0: loss_on(held_out, training, job)}
-    for rate in ladder:
-        training.rate = rate
+    start, losses = copy.deepcopy(training.state()), [loss_on(held_out, training, job)]
+    for training.rate in ladder:
         run_trial(training, wrapped, trial)
-        losses[rate] = loss_on(held_out, training, job)
+        losses.append(loss_on(held_out, training, job))
         training.restore(copy.deepcopy(start))
-    training.trials = {rate: loss for rate, loss in losses.items() if math.isfinite(loss)}
-    found = min(
-        (rate for rate in ladder if rate in training.trials), key=training.trials.__getitem__, default=ladder[0]
-    )
-    listed = ", ".join(f"{training.trials[rate]:.4g} at {rate:g}" for rate in ladder if rate in training.trials)
-    said = f"loss on {len(held_out)} samples {losses[0.0]:.4g}, after {trial.steps} steps {listed}"
-    job.group.say(f"learning rate {found:g}, by trial: {said}")
-    return found
+        if len(losses) > 2 and not losses[-1] < losses[-2]:  # the first may lose what BatchNorm's statistics cost
+            break
+    rate = chosen(ladder, losses[1:])
+    training.trials = {rate: loss for rate, loss in zip((0.0, *ladder), losses, strict=False) if math.isfinite(loss)}
+    listed = ", ".join(f"{loss:.4g} at {tried:g}" for tried, loss in training.trials.items())
+    job.group.say(f"learning rate {rate:g}: after trials of {trial.steps} steps the loss is {listed}")
+    return rate
+
+
+def chosen(ladder: Sequence[float], trials: Sequence[float]) -> float:
+    """Return the last rate that was tried, or the one below, by the losses after trials."""
+    last = len(trials) - 1
+    return ladder[last if trials[-1] <= WORSE * min(trials) else max(last - 1, 0)]
 
 
 def trial_of(job: Job) -> tuple[Array, Job]:
