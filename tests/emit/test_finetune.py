@@ -98,7 +98,45 @@ def test_the_folder_alone_trains_its_network(trained):
     assert not (folder / "finetune.checkpoint").exists()
     lines = done.stdout.splitlines()
     assert lines[0].startswith("360 samples train, 40 judge: original 100.00 %, start ")
-    assert [line.partition(":")[0] for line in lines[1:-1]] == ["epoch 1/2", "epoch 2/2"]
+    assert [line.partition(":")[0] for line in lines[2:-1]] == ["epoch 1/2", "epoch 2/2"]
+
+
+def test_trials_find_the_rate_and_leave_no_other_trace(trained, tmp_path):
+    folder, done = trained
+    figures = json.loads((folder / "finetune.result.json").read_text())
+    rate, losses = figures["rate"], {float(rate): loss for rate, loss in figures["trials"].items()}
+    assert rate in losses
+    assert min(losses.values()) < losses[0.0], "a trial learns"
+    listed = ", ".join(f"{loss:.4g} at {tried:g}" for tried, loss in losses.items())
+    assert done.stdout.splitlines()[1] == f"learning rate {rate:g}: after trials of 8 steps the loss is {listed}"
+    given = bundle_of(tmp_path / "bundle")
+    again = script(given, "--data", "data.npz", *QUICK, "--lr", rate)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert "learning rate" not in again.stdout
+    for name, value in state_of(folder).items():
+        np.testing.assert_array_equal(state_of(given)[name], value, err_msg=name)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_detectors_rate_is_found_by_its_features_errors(optimizer, tmp_path):
+    folder = detector_in(tmp_path)
+    done = script(folder, "--data", "data.npz", *QUICK, "--optimizer", optimizer)
+    assert (done.returncode, done.stderr) == (0, "")
+    figures = json.loads((folder / "finetune.result.json").read_text())
+    assert min(figures["trials"].values()) < figures["trials"]["0.0"]
+    assert figures["validation_percent"]["best"] > figures["validation_percent"]["start"]
+
+
+def test_with_too_few_samples_for_a_trial_the_rate_is_the_lowest(tmp_path):
+    folder = bundle_of(tmp_path)
+    with np.load(folder / "data.npz") as data:
+        np.savez(folder / "few.npz", x=data["x"][:2], y=data["y"][:2])
+    done = script(folder, "--data", "few.npz", "--epochs", "1", "--device", "cpu")
+    assert (done.returncode, done.stderr) == (0, "")
+    line = done.stdout.splitlines()[1]
+    figures = json.loads((folder / "finetune.result.json").read_text())
+    assert line == f"learning rate {figures['rate']:g}: too few samples to find it by trial"
+    assert figures["trials"] == {}
 
 
 def test_the_result_scores_in_onnx_runtime_what_the_script_says(trained):
@@ -136,6 +174,9 @@ def test_a_killed_run_continues_to_the_same_weights(trained, tmp_path):
     done = script(folder, *options)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("continuing after ")
+    assert "learning rate" not in done.stdout, "it is in the checkpoint"
+    found, expected = (json.loads((where / "finetune.result.json").read_text()) for where in (folder, trained[0]))
+    assert (found["rate"], found["trials"]) == (expected["rate"], expected["trials"])
     for name, value in state_of(trained[0]).items():
         np.testing.assert_allclose(state_of(folder)[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
 
@@ -166,6 +207,8 @@ def test_two_processes_learn_what_one_does(make, tmp_path):
     done = subprocess.run(command, cwd=two, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("epoch 2/2: ") == 1
+    rates = [json.loads((folder / "finetune.result.json").read_text())["rate"] for folder in (one, two)]
+    assert rates[0] == rates[1]
     for name, value in state_of(one).items():
         np.testing.assert_allclose(state_of(two)[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
 

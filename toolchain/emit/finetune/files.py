@@ -21,7 +21,10 @@ from toolchain.pipeline.contract import Reporter
 SOURCE, WEIGHTS = "model.py", "weights.safetensors"
 TEACHER_SOURCE, TEACHER_WEIGHTS = "teacher.py", "teacher.safetensors"
 RECIPE = "finetune.json"
-SCRIPTS = ("finetune.py", "finetune_data.py", "finetune_loss.py", "finetune_network.py", "finetune_state.py")
+SCRIPTS = (
+    *("finetune.py", "finetune_data.py", "finetune_job.py", "finetune_loss.py", "finetune_network.py"),
+    *("finetune_rate.py", "finetune_state.py"),
+)
 SEEN_SAMPLES = 64
 TRAINING_FILES = (SOURCE, WEIGHTS, TEACHER_SOURCE, TEACHER_WEIGHTS, RECIPE, *SCRIPTS)
 

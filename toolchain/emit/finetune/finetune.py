@@ -21,25 +21,25 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from finetune_data import Array, Recipe, Samples, Stop, augmented, open_samples, read_ahead
-from finetune_loss import errors_of, feature_weights, loss_of
+from finetune_data import Array, Recipe, Samples, Stop, open_samples, read_ahead
+from finetune_job import Job, take_step
+from finetune_loss import errors_of, feature_weights
 from finetune_network import (
     batch_of,
     calibrate_batchnorms,
     freeze_the_rest,
-    outputs_of,
     read_network,
     set_training,
     trained_outputs,
     write_back,
 )
-from finetune_state import Checkpoint, Group, Training, optimizer_for, rate_at
+from finetune_rate import rate_by_trial
+from finetune_state import Checkpoint, Group, Training, optimizer_for
 from torch import Tensor, nn
 from torch import distributed as dist
 
@@ -49,7 +49,6 @@ RESULT, FIGURES, CHECKPOINT = "model.finetuned.onnx", "finetune.result.json", "f
 SECONDS_BETWEEN_LINES = 10.0
 CALIBRATION_BATCHES = 8
 CHECKED_SAMPLES = 4
-LEAST_FOR_STATISTICS = 8
 
 
 def options(recipe: Recipe) -> argparse.Namespace:
@@ -64,7 +63,7 @@ def options(recipe: Recipe) -> argparse.Namespace:
     add("--epochs", type=int, default=10, help="(%(default)s)")
     add("--batch-size", type=int, default=0, help="over all processes (8 to 128, as there are samples)")
     add("--optimizer", choices=("sgd", "adamw"), default="sgd", help="(%(default)s)")
-    add("--lr", type=float, default=0.0, help="the highest learning rate (sgd 0.01, adamw 0.001)")
+    add("--lr", type=float, default=0.0, help="the highest learning rate (0: found by trial)")
     add("--weight-decay", type=float, default=1e-4, help="(%(default)s)")
     add("--warmup", type=float, default=0.05, help="part of all steps in which the rate rises (%(default)s)")
     add("--clip", type=float, default=5.0, help="the largest norm of the gradient, 0 for any (%(default)s)")
@@ -81,7 +80,6 @@ def options(recipe: Recipe) -> argparse.Namespace:
     add("--checkpoint-seconds", type=float, default=60.0, help="at the end of epochs and so often (%(default)s)")
     add("--restart", action="store_true", help="forget the checkpoint")
     args = parser.parse_args()
-    args.lr = args.lr or (0.01 if args.optimizer == "sgd" else 0.001)
     least = {"epochs": 1, "batch_size": 0, "workers": 1, "lr": 0, "weight_decay": 0, "clip": 0, "temperature": 0.1}
     for name, value in least.items():
         if not value <= getattr(args, name) < math.inf:
@@ -99,58 +97,6 @@ def resolved_precision(args: argparse.Namespace) -> str:
     if args.device == "cpu":
         return "fp32"
     return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-
-
-def autocast(args: argparse.Namespace) -> AbstractContextManager[None]:
-    """Return the context of mixed precision."""
-    if args.precision == "fp32":
-        return nullcontext()
-    return torch.autocast(args.device, torch.bfloat16 if args.precision == "bf16" else torch.float16)
-
-
-@dataclass(frozen=True)
-class Job:
-    """What stays the same while training: the rows of `samples` train, those of `judges` judge."""
-
-    args: argparse.Namespace
-    recipe: Recipe
-    group: Group
-    teacher: nn.Module | None
-    samples: Samples
-    rows: Array
-    judges: Samples
-    judge_rows: Array
-    at_once: int = 0
-    """How many samples the networks take at once, 0 for any number."""
-    weights: Sequence[Tensor] = ()
-    """What the errors of each feature count."""
-
-    @property
-    def frozen_batchnorm(self) -> bool:
-        """Whether BatchNorm keeps its statistics: a few samples have none that hold for all."""
-        seen = self.at_once or self.args.batch_size // self.group.size
-        return bool(self.args.batchnorm == "frozen" or (self.args.batchnorm == "auto" and seen < LEAST_FOR_STATISTICS))
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """The number of whole batches."""
-        return len(self.rows) // int(self.args.batch_size)
-
-    def batches(self, epoch: int) -> Array:
-        """Return sample numbers, a row for each batch; they depend on nothing but the seed and the epoch."""
-        order = np.random.default_rng((self.args.seed, epoch)).permutation(self.rows)
-        return order[: self.steps_per_epoch * self.args.batch_size].reshape(self.steps_per_epoch, -1)
-
-    def targets(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """Return what the teacher says; nothing where there is none, or the labels alone count."""
-        if self.teacher is None:
-            return []
-        with torch.no_grad():
-            return self.outputs(self.teacher, inputs)
-
-    def outputs(self, network: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """Run a network in pieces that it takes."""
-        return list(outputs_of(network, inputs, self.recipe, self.at_once))
 
 
 @torch.no_grad()
@@ -176,38 +122,9 @@ def score_of(network: nn.Module, job: Job) -> float:
     return float(100 * total / count)
 
 
-def take_step(training: Training, wrapped: nn.Module, job: Job, stored: list[Tensor], labels: Tensor) -> Tensor:
-    """Learn from one batch; return its loss."""
-    args, done = job.args, training.epoch * job.steps_per_epoch + training.step
-    inputs = job.samples.on_device(stored, args.device)
-    if args.augment:
-        seed = np.random.SeedSequence((args.seed, done, job.group.rank)).generate_state(1)
-        generator = torch.Generator().manual_seed(int(seed[0]))
-        inputs = [augmented(inputs[0], job.recipe["image"]["layout"], generator), *inputs[1:]]
-    for settings in training.optimizer.param_groups:
-        settings["lr"] = rate_at(done, args.epochs * job.steps_per_epoch, args)
-    with autocast(args):
-        targets = job.targets(inputs)
-        outputs = job.outputs(wrapped, inputs)
-        loss: Tensor = loss_of(outputs, targets, job.weights, labels.to(args.device), job.recipe, args)
-    training.optimizer.zero_grad()
-    training.scaler.scale(loss).backward()
-    if args.clip:
-        training.scaler.unscale_(training.optimizer)
-        nn.utils.clip_grad_norm_(training.network.parameters(), args.clip)
-    training.scaler.step(training.optimizer)
-    training.scaler.update()
-    training.follow(args.ema, done)
-    training.step += 1
-    return loss.detach()
-
-
-def train(training: Training, job: Job, save: Callable[[Training], None]) -> None:
+def train(training: Training, wrapped: nn.Module, job: Job, save: Callable[[Training], None]) -> None:
     """Run the epochs that are left; `training.best` becomes the weights that judged best."""
     args, group, network = job.args, job.group, training.network
-    wrapped = network
-    if group.size > 1:  # buffers move by each process's own batches; those of the first one are kept
-        wrapped = nn.parallel.DistributedDataParallel(network, broadcast_buffers=False)
     while training.epoch < args.epochs:
         said = saved = started = time.monotonic()
         first, epoch = training.step, f"epoch {training.epoch + 1}/{args.epochs}"
@@ -330,7 +247,10 @@ def run(args: argparse.Namespace, recipe: Recipe, group: Group) -> None:
     checkpoint = Checkpoint(args.output / CHECKPOINT, FOLDER / WEIGHTS, job.rows, args, group)
     if args.restart or not checkpoint.restore(training):
         prepare(training, job, first)
-    train(training, job, checkpoint.save)
+    wrapped = group.wrapped(network)
+    if not training.rate:
+        training.rate = args.lr or rate_by_trial(training, wrapped, job)
+    train(training, wrapped, job, checkpoint.save)
     if group.rank == 0:
         network.load_state_dict(training.best)
         finish(network.cpu().eval(), training, job)
@@ -343,7 +263,8 @@ def finish(network: nn.Module, training: Training, job: Job) -> None:
     stored, _ = job.judges.read(np.resize(job.judge_rows, size))
     target = job.args.output / RESULT
     error = write_back(network, job.recipe, FOLDER / "model.onnx", target, job.judges.on_device(stored, "cpu"))
-    figures = {"validation_percent": training.scores, "validation_samples": len(job.judge_rows), "error": error}
+    judged = {"validation_percent": training.scores, "validation_samples": len(job.judge_rows)}
+    figures = {**judged, "rate": training.rate, "trials": training.trials, "error": error}
     (job.args.output / FIGURES).write_text(json.dumps(figures, indent=2) + "\n")
     job.group.say(f"{target}: {training.scores['best']:.2f} %, within {error:.1e} of the trained network")
 

@@ -33,6 +33,8 @@ SAME_RUN = (
     ),
 )
 """Options that must not change between a checkpoint and what continues it."""
+PLAIN = ("best", "scores", "epoch", "step", "rate", "trials")
+"""What of a training is no module with a state of its own."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,13 @@ class Group:
             for tensor in network.state_dict().values():
                 dist.broadcast(tensor, 0)
 
+    def wrapped(self, network: nn.Module) -> nn.Module:
+        """Return the network as it trains: where there are others, every step adds their gradients.
+
+        Buffers move by each process's own batches; those of the first one are kept.
+        """
+        return nn.parallel.DistributedDataParallel(network, broadcast_buffers=False) if self.size > 1 else network
+
 
 @dataclass
 class Training:
@@ -83,17 +92,22 @@ class Training:
     scores: dict[str, float] = field(default_factory=dict)
     epoch: int = 0
     step: int = 0
+    rate: float = 0.0
+    """The highest learning rate, 0 as long as it is not known."""
+    trials: dict[float, float] = field(default_factory=dict)
+    """The held-out loss after a trial of each rate; that of rate 0 is the start's."""
 
     def state(self) -> dict[str, Any]:
         """Return what `restore` takes."""
         parts = {name: getattr(self, name).state_dict() for name in ("network", "average", "optimizer", "scaler")}
-        return parts | {name: getattr(self, name) for name in ("best", "scores", "epoch", "step")}
+        return parts | {name: getattr(self, name) for name in PLAIN}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a checkpoint."""
         for name in ("network", "average", "optimizer", "scaler"):
             getattr(self, name).load_state_dict(state[name])
-        self.best, self.scores, self.epoch, self.step = (state[name] for name in ("best", "scores", "epoch", "step"))
+        for name in PLAIN:
+            setattr(self, name, state[name])
 
     @torch.no_grad()
     def follow(self, decay: float, steps: int) -> None:
@@ -148,13 +162,13 @@ def optimizer_for(network: nn.Module, args: argparse.Namespace) -> torch.optim.O
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
     if args.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=args.lr)
-    return torch.optim.SGD(groups, lr=args.lr, momentum=0.9, nesterov=True)
+        return torch.optim.AdamW(groups)
+    return torch.optim.SGD(groups, momentum=0.9, nesterov=True)
 
 
-def rate_at(step: int, steps: int, args: argparse.Namespace) -> float:
+def rate_at(step: int, steps: int, highest: float, warmup: float) -> float:
     """Rise linearly, then fall to zero like half a cosine."""
-    rising = max(int(args.warmup * steps), 1)
+    rising = max(int(warmup * steps), 1)
     if step < rising:
-        return float(args.lr * (step + 1) / rising)
-    return float(args.lr * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(steps - rising, 1))))
+        return highest * (step + 1) / rising
+    return highest * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(steps - rising, 1)))

@@ -22,12 +22,15 @@ WRONG_DATA = 2
 
 
 class Figures(BaseModel):
-    """What the script says of its result: scores of `original`, `start` and `best`, and the distance to the module."""
+    """What the script says of its result: scores of `original`, `start` and `best`, the learning rate and its trials,
+    and the distance to the module."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     validation_percent: dict[str, float]
     validation_samples: int
+    rate: float
+    trials: dict[float, float]
     error: float
 
 
