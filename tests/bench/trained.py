@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -137,11 +137,11 @@ def prunec(*arguments: str | Path) -> tuple[int, Any]:
     return done.returncode, json.loads(done.stdout) if done.stdout.strip() else None
 
 
-def finetuned(network: Trained, bundle: Path, epochs: int) -> float | None:
-    """Train a copy of a bundle by its own script and defaults; return the accuracy then, None where that failed."""
+def finetuned(network: Trained, bundle: Path, epochs: int, *options: str) -> float | None:
+    """Train a copy of a bundle by its own script; return the accuracy then, None where that failed."""
     if network.training is None:
         return None
-    script = [sys.executable, "finetune.py", "--data", str(network.training), "--epochs", str(epochs), "--seed", "0"]
+    script = [sys.executable, "finetune.py", "--data", str(network.training), "--epochs", str(epochs), *options]
     with tempfile.TemporaryDirectory() as folder:
         copy = shutil.copytree(bundle, Path(folder, "bundle"))
         if subprocess.run(script, cwd=copy, check=False, capture_output=True).returncode:
@@ -181,17 +181,21 @@ def _cifar(name: str, folder: Path) -> Trained:
 def _cifar_training_images(folder: Path) -> tuple[Path, Path]:
     """Unpack parts of the training split: nothing of the test split calibrates or trains."""
     calibration, training = folder / "cifar10_calibration.npz", folder / "cifar10_training.npz"
-    if training.exists():
-        return calibration, training
+    if not training.exists():
+        unpack_cifar({calibration: CALIBRATION_IMAGES, training: TRAINING_IMAGES})
+    return calibration, training
+
+
+def unpack_cifar(counts: Mapping[Path, int]) -> None:
+    """Write archives of so many images of the training split, each the first ones in one random order."""
     spec = spec_from_file_location("medxz", _existing(DATA / "medxz.py"))
     assert spec and spec.loader
     medxz = module_from_spec(spec)
     spec.loader.exec_module(medxz)
     arrays = medxz.unpack(str(_existing(DATA / "cifar10" / "cifar10_train.med.xz")))
     order = np.random.default_rng(0).permutation(len(arrays["x"]))
-    for path, chosen in ((calibration, order[:CALIBRATION_IMAGES]), (training, order[:TRAINING_IMAGES])):
-        np.savez(path, x=arrays["x"][chosen], y=arrays["y"][chosen].astype(np.int64))
-    return calibration, training
+    for path, count in counts.items():
+        np.savez(path, x=arrays["x"][order[:count]], y=arrays["y"][order[:count]].astype(np.int64))
 
 
 def _imagenet(name: str, folder: Path) -> Trained:
