@@ -1,4 +1,4 @@
-"""The rate that the emitted script takes after its trials: the one above the best, unless that is clearly worse."""
+"""The rate that the emitted script takes: the highest whose trial is not clearly worse than the best."""
 
 import math
 import sys

@@ -22,18 +22,16 @@ LADDER = {
 }
 STEPS = 8
 HELD_OUT = 512
-WORSE = 1.1
+WORSE = 1.07
 """How many times the loss of the best trial is no longer borne."""
 
 
 def rate_by_trial(training: Training, wrapped: nn.Module, job: Job) -> float:
-    """Climb a ladder of rates until a trial is no better than the one before it, and return the last rate.
+    """Climb a ladder of rates until a trial is clearly worse than the best; return the highest that is not.
 
     A trial is a run of a few steps with the schedule of a whole one; afterwards all is as it was. What is the best rate
-    for so few steps is too low for a whole run, which has the time to lose its noise again: hence the rate above it.
-
-    1. Where there are too few samples for a trial, it is the lowest rate.
-    2. Where the last trial is clearly worse than the best, it is the rate below.
+    for so few steps is too low for a whole run, which has the time to lose its noise again.
+    Where there are too few samples for a trial, it is the lowest.
     """
     ladder, (held_out, trial) = LADDER[job.args.optimizer], trial_of(job)
     if len(held_out) < job.group.size or not trial.args.batch_size:
@@ -44,7 +42,7 @@ def rate_by_trial(training: Training, wrapped: nn.Module, job: Job) -> float:
         run_trial(training, wrapped, trial)
         losses.append(loss_on(held_out, training, job))
         training.restore(copy.deepcopy(start))
-        if len(losses) > 2 and not losses[-1] < losses[-2]:  # the first may lose what BatchNorm's statistics cost
+        if not losses[-1] <= WORSE * min(losses[1:]):
             break
     rate = chosen(ladder, losses[1:])
     training.trials = {rate: loss for rate, loss in zip((0.0, *ladder), losses, strict=False) if math.isfinite(loss)}
