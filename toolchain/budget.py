@@ -28,10 +28,15 @@ class Budget:
             return self.latency_ms / baseline_ms
         return 1.0 if self.ratio is None else self.ratio
 
+    @property
+    def latency_text(self) -> str:
+        """How the latency was asked for; empty where it was not."""
+        share = f"{100 * self.ratio:g}%" if self.ratio is not None else ""
+        return f"{self.latency_ms:g}ms" if self.latency_ms is not None else share
+
     def __str__(self) -> str:
         parts = [
-            f"{100 * self.ratio:g}%" if self.ratio is not None else "",
-            f"{self.latency_ms:g}ms" if self.latency_ms is not None else "",
+            self.latency_text,
             f"{100 * self.macs:g}% of the MACs" if self.macs is not None else "",
             f"{100 * self.parameters:g}% of the parameters" if self.parameters is not None else "",
         ]

@@ -210,7 +210,7 @@ def _judge_outcome(emission: Emission) -> Judgement:
     if request.budget is None or outcome.last.comparison is None:
         return Judgement("done", ExitCode.MET, "there was no budget to meet")
     ratio = request.budget.ratio_of(emission.timer.baseline_ms)
-    found = judge_ratio(outcome.last.comparison, ratio, str(request.budget))
+    found = judge_ratio(outcome.last.comparison, ratio, request.budget.latency_text)
     counts = judge_counts(outcome.records[0].cost, outcome.last.cost, request.budget)
     if counts and found.exit_code is ExitCode.MET:
         found = replace(counts, message=f"{found.message}; {counts.message}")

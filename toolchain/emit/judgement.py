@@ -20,12 +20,13 @@ class Judgement:
 
 
 def judge_ratio(comparison: Comparison, ratio: float, wanted: str) -> Judgement:
-    """Hold a comparison against a ratio; `wanted` is how it was asked for.
+    """Hold a comparison against a ratio; `wanted` is how it was asked for, empty where it was not.
 
     1. The interval did not become narrow and holds the ratio: too noisy to decide.
     2. The ratio was met, or missed.
     """
-    reached = f"{100 * comparison.ratio:.1f} % of the original latency for a budget of {wanted}"
+    reached = f"{100 * comparison.ratio:.1f} % of the original latency"
+    reached += f" for a budget of {wanted}" if wanted else ""
     if not comparison.converged and comparison.low <= ratio <= comparison.high:
         return Judgement("too noisy to decide", ExitCode.TOO_NOISY, f"{reached}, but the interval holds the budget")
     if comparison.ratio <= ratio:
