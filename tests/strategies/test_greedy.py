@@ -1,3 +1,6 @@
+from dataclasses import replace
+
+import pytest
 from planning import problem_of, widths_of
 
 from toolchain.strategies.greedy import Greedy
@@ -50,6 +53,18 @@ def test_a_budget_out_of_reach_gives_the_fastest_and_says_so():
     found = Greedy().search(problem_of(ratio=0.001))
     assert not found.met
     assert found.best.comparison.ratio == min(trial.comparison.ratio for trial in found.trials)
+
+
+@pytest.mark.parametrize("count", ["macs", "parameters"])
+def test_a_count_alone_is_met_also_where_no_width_saves_a_block_of_the_target(count):
+    problem = problem_of(1.0)
+    total = problem.cost_model.total
+    coarse = replace(problem.alignment, preferred=64)
+    limits = replace(problem.limits, **{count: int(0.6 * getattr(total, count))})
+    found = Greedy().search(replace(problem, alignment=coarse, limits=limits))
+    assert found.met
+    assert 0.5 < getattr(found.best.cost, count) / getattr(total, count) <= 0.6
+    assert len(found.trials) < 10
 
 
 def test_no_more_engines_are_built_than_allowed():

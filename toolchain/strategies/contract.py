@@ -37,6 +37,12 @@ class Limits:
         """Tell whether the whole interval of the ratio and all counts lie within."""
         return comparison.high <= self.ratio and self.counts_hold(cost)
 
+    def excess(self, ratio: float, cost: Cost, whole: Cost) -> float:
+        """Return by how much what is farthest over its limit is over it, as a share of the original's."""
+        counts = ((self.macs, cost.macs, whole.macs), (self.parameters, cost.parameters, whole.parameters))
+        over = [(count - limit) / max(total, 1) for limit, count, total in counts if limit is not None]
+        return max(ratio - self.ratio, *over) if over else ratio - self.ratio
+
     def counts_hold(self, cost: Cost) -> bool:
         """Tell whether what needs no timing lies within."""
         macs = self.macs is None or cost.macs <= self.macs

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from toolchain.latency.contract import Widths
 from toolchain.strategies.contract import Found, Problem, Strategy, Trial, fastest
 
 LEARNED_RANGE = (0.05, 2.0)
@@ -51,15 +52,17 @@ class Greedy(Strategy):
         """Move and time until the interval of the ratio lies within the budget."""
         state = _State(problem)
         trials: list[Trial] = []
-        ratio = 1.0
+        ratio, cost = 1.0, problem.cost_model.total
         while len(trials) < self.max_trials:
-            moves = self._next_moves(state, max(self.step * (ratio - problem.ratio), self.smallest_step))
+            excess = problem.limits.excess(ratio, cost, problem.cost_model.total)
+            moves = self._next_moves(state, max(self.step * excess, self.smallest_step))
             if not moves:
                 break
             trial = problem.attempt(state.widths)
             trials.append(trial)
-            state.learn(moves, ratio - trial.comparison.ratio)
-            ratio = trial.comparison.ratio
+            if problem.ratio < 1:
+                state.learn(moves, ratio - trial.comparison.ratio)
+            ratio, cost = trial.comparison.ratio, trial.cost
             if trial.met:
                 return Found(self._widened(problem, state, trials), tuple(trials), True)
         return Found(fastest(trials), tuple(trials), False)
@@ -103,7 +106,7 @@ class _State:
         self._choices = {group.name: problem.choices(group) for group in problem.analysis.prunable_groups}
         self.widths = {group.name: group.width for group in problem.analysis.prunable_groups}
         self._realised = dict.fromkeys(self.widths, 1.0)
-        self._total = problem.stair_macs(problem.plan({}))
+        self._total = self._macs({})
 
     def candidates(self) -> list[Move]:
         """Return, for each group, the next narrower width and the removal of its branch, where they save anything."""
@@ -135,6 +138,11 @@ class _State:
     def _between(self, name: str, wide: int, narrow: int) -> Move:
         """Predict what narrowing a group saves and loses, the other groups as they are."""
         problem = self._problem
-        macs = [problem.stair_macs(problem.plan({**self.widths, name: kept})) for kept in (wide, narrow)]
-        saving = (macs[0] - macs[1]) / self._total * self._realised[name]
+        saved = self._macs({**self.widths, name: wide}) - self._macs({**self.widths, name: narrow})
+        saving = saved / self._total * self._realised[name]
         return Move(name, narrow, saving, problem.loss(name, narrow) - problem.loss(name, wide))
+
+    def _macs(self, widths: Widths) -> int:
+        """Count multiply-accumulates: in the target's blocks, unless it is counts alone that are limited."""
+        plan = self._problem.plan(widths)
+        return self._problem.stair_macs(plan) if self._problem.ratio < 1 else self._problem.cost(plan).macs
