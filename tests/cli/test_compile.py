@@ -34,6 +34,11 @@ def test_a_met_budget_is_0_and_a_table_on_stdout(folder):
     onnx.checker.check_model(onnx.load(folder / "out" / "model.onnx"), full_check=True)
 
 
+def test_why_nothing_came_of_a_pass_is_said_where_it_ran(folder):
+    done = prunec("compile", "net.onnx", "--budget", "60%", *MODELLED, "--data", "data.npz", "-o", "out", cwd=folder)
+    assert re.search(r"^fold-constants unchanged: .* \(nothing to fold\)$", done.stderr, re.M)
+
+
 def test_a_network_with_control_flow_is_pruned_around_it(folder):
     """The If reads what the second convolution makes, so that stays; the first and the third can go."""
     branch = "() => (float[N,16,8,8] {0}) {{ {0} = {1}(b) }}"

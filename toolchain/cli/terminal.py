@@ -55,13 +55,15 @@ class Terminal:
         self.err.print(f"[red]prunec:[/red] {_plain(' '.join(text.splitlines()))}", soft_wrap=True)
 
     def record(self, record: Record) -> None:
-        """Say how a pass went."""
+        """Say how a pass went, and why where nothing came of it."""
         if self._quiet:
             return
         row = pass_row(PassFigure.of(record))
         text = ", ".join(f"{name} {cell}" for name, cell in zip(HEADINGS[2:], row[2:], strict=True) if cell != "-")
         status = "" if record.status is Status.ORIGINAL else f" {row[1]}"
-        self.err.print(f"[bold]{_plain(row[0])}[/bold]{_plain(status)}: {_plain(text)}", soft_wrap=True)
+        why = record.reason or ("; ".join(record.notes) if record.status is Status.UNCHANGED else "")
+        said = f"{text} ({why})" if why else text
+        self.err.print(f"[bold]{_plain(row[0])}[/bold]{_plain(status)}: {_plain(said)}", soft_wrap=True)
 
     def table(self, headings: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> None:
         """Print a table to stdout."""
