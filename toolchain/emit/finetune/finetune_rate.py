@@ -23,7 +23,8 @@ LADDER = {
 STEPS = 8
 HELD_OUT = 512
 WORSE = 1.07
-"""How many times the loss of the best trial is no longer borne."""
+"""How many times the loss of the best trial is no longer borne. Of ResNet-20 pruned to 80, 60 and 50 % of its latency,
+rates that were best for whole runs had trials up to 5 % worse than the best trial, the rates above them 9 % or more."""
 
 
 def rate_by_trial(training: Training, wrapped: nn.Module, job: Job) -> float:
