@@ -9,10 +9,11 @@ from structures import Classifier, Inception, OptionAResidual, export
 
 from toolchain.latency.stair_macs import StairMacs
 from toolchain.strategies.contract import Limits
+from toolchain.strategies.exact.descent import descend
 from toolchain.strategies.exact.instance import Model
 from toolchain.strategies.exact.losses import Losses
 from toolchain.strategies.exact.milp import solve
-from toolchain.strategies.joint import Joint
+from toolchain.strategies.joint import Joint, candidate_widths
 
 
 @pytest.mark.parametrize("ratio", [0.3, 0.5, 0.7, 0.9])
@@ -200,3 +201,17 @@ def test_the_choice_that_diverges_least_is_built_not_the_one_of_least_predicted_
     assert judged.met
     assert judged.best.plan != exact
     assert Joint(probes=0, judged=False, regrow=False).search(replace(problem, trials=[])).best.plan == exact
+
+
+def test_where_measured_losses_mislead_the_criterions_own_steps_are_looked_at_too():
+    plain = problem_of(ratio=0.55, multiple=4)
+    candidates = candidate_widths(Joint(), plain)
+    own = Losses.of(plain, candidates, plain.importance).table()
+    stepwise = plain.plan(descend(plain, candidates, own, plain.latency, 0.55))
+
+    def divergence(plan, *, temperature):
+        del temperature
+        return 0.1 if plan == stepwise else float(plan.removed_count)
+
+    found = Joint(probes=4, regrow=False).search(replace(plain, divergence=divergence, trials=[]))
+    assert stepwise in [trial.plan for trial in found.trials]

@@ -5,8 +5,8 @@
    (`losses.py`).
 3. A latency for every pair of widths that a fused block reads and writes (`instance.py`).
 4. The widths of least loss within the budget, by integer programming, to a stated gap (`milp.py`). Losses do not quite
-   add up, so two more choices, by the criterion's own losses and step by step (`descent.py`), stand beside it: the
-   repaired network that diverges least is taken.
+   add up, so three more choices, by the criterion's own losses and, with either, step by step (`descent.py`), stand
+   beside it: the repaired network that diverges least is taken.
 5. The engine is built and timed, the table corrected, the programme solved anew, until the measured interval is within
    the budget and less than `tolerance` under it. What is left is spent on the steps, or exchanges of a step for
    another, after which the network diverges least, next to any engine measured so far (`regrow.py`).
@@ -163,12 +163,13 @@ class _Search:
         return min(within, key=self._problem.divergence, default=exact) if len(within) > 1 else exact
 
     def _other_opinions(self, latency: LatencyModel, goal: float) -> Iterator[Plan]:
-        if self._losses.measured:
-            yield self._plan(self._choose(latency, goal, replace(self._losses, measured={})))
-        widths = descend(self._problem, self._model.candidates, self._losses.table(), latency, goal)
-        plan = self._plan(widths)
-        if counts_hold(self._problem, plan):
-            yield plan
+        criterions = [replace(self._losses, measured={})] if self._losses.measured else []
+        for losses in criterions:
+            yield self._plan(self._choose(latency, goal, losses))
+        for losses in (self._losses, *criterions):
+            plan = self._plan(descend(self._problem, self._model.candidates, losses.table(), latency, goal))
+            if counts_hold(self._problem, plan):
+                yield plan
 
     def regrowing(self) -> Regrowing:
         """Return what spends what is left of the budget, by the losses as they are known now."""
