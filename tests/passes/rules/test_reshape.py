@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
-from oracle import assert_pruned_equals_masked, graph, reasons, sandwich, widths
+from oracle import analysed, assert_pruned_equals_masked, graph, reasons, sandwich, widths
 
 from passes.rules.reshape import reshape_labels
+from toolchain.errors import ModelError
 
 
 def test_labels_are_laid_out_only_where_they_vary() -> None:
@@ -110,3 +111,17 @@ def test_a_pool_over_channels_merged_with_the_batch_freezes_them() -> None:
     body = "m = Reshape(a, merged) p = MaxPool<kernel_shape=[2,2]>(m) z = Reshape(p, back)"
     model = sandwich(body, declared="int64[4] merged = {-1,1,8,8}, int64[4] back = {-1,8,7,7}")
     assert reasons(model)["a"] == "MaxPool '-> p': it mixes positions of a reshaped channel"
+
+
+@pytest.mark.parametrize("sizes", ["{7,2}", "{1,16,2,2}"])
+def test_sizes_that_do_not_fit_are_refused(sizes):
+    model = graph(
+        f"""net (float[1,3,2,2] x) => (float[a,b] y) <
+            float[8,3,1,1] w, int64[{sizes.count(",") + 1}] s = {sizes}
+        > {{
+            a0 = Conv(x, w)
+            y = Reshape(a0, s)
+        }}"""
+    )
+    with pytest.raises(ModelError, match="Reshape '-> y': its inputs and attributes do not fit together"):
+        analysed(model)
