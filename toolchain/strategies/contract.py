@@ -41,7 +41,7 @@ class Limits:
         """Return by how much what is farthest over its limit is over it, as a share of the original's."""
         counts = ((self.macs, cost.macs, whole.macs), (self.parameters, cost.parameters, whole.parameters))
         over = [(count - limit) / max(total, 1) for limit, count, total in counts if limit is not None]
-        return max(ratio - self.ratio, *over) if over else ratio - self.ratio
+        return max([ratio - self.ratio, *over])
 
     def counts_hold(self, cost: Cost) -> bool:
         """Tell whether what needs no timing lies within."""
